@@ -1,0 +1,62 @@
+"""Cards: the JSON and Markdown that stand beside every artefact.
+
+A card says what made the artefact, from what, with which versions and seed, and how
+good it is (Mitchell et al. 2019, Model Cards for Model Reporting). It holds no date, so
+that the same run writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("geointerp", "torch", "transformers", "sae-lens", "numpy", "scikit-learn", "zarr")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide a figure."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def write(folder: Path, title: str, sections: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write `card.json` and `card.md` into a folder.
+
+    Parameters
+    ----------
+    folder : Path
+    title : str
+        What the artefact is, in a few words.
+    sections : mapping of str to mapping
+        Such as ``{"made by": {...}, "figures": {...}}``; the versions are added.
+    """
+    sections = {**sections, "versions": versions()}
+    (folder / "card.json").write_text(
+        json.dumps({"title": title, **sections}, indent=2, ensure_ascii=False) + "\n", "utf-8"
+    )
+    lines = [f"# {title}", ""]
+    for heading, rows in sections.items():
+        lines += [f"## {heading[:1].upper()}{heading[1:]}", "", "| | |", "|---|---|"]
+        lines += [f"| {_cell(key)} | {_cell(value)} |" for key, value in rows.items()]
+        lines.append("")
+    (folder / "card.md").write_text("\n".join(lines), "utf-8")
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The card of an artefact, or an empty dict where it has none."""
+    path = folder / "card.json"
+    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+
+def _cell(value: object) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
