@@ -1,0 +1,182 @@
+"""Models: load one from a folder or a hub, and find its blocks."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geointerp.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class Model:
+    """A language model, its tokenizer, and where its blocks are.
+
+    Attributes
+    ----------
+    model : transformers.PreTrainedModel
+        In evaluation mode.
+    tokenizer : transformers.PreTrainedTokenizerBase
+    name : str
+        What it was loaded by; the class name for a model that was in memory.
+    untrained_seed : int or None
+        The seed of its random weights, for a control made by `untrained`.
+    """
+
+    model: Any
+    tokenizer: Any
+    name: str
+    untrained_seed: int | None = None
+
+    @cached_property
+    def blocks(self) -> torch.nn.ModuleList:
+        """The transformer's blocks: the one list of modules as long as the model is deep."""
+        import torch
+
+        depth = self.model.config.get_text_config().num_hidden_layers
+        lists = [
+            (name.count("."), name, module)
+            for name, module in self.model.named_modules()
+            if isinstance(module, torch.nn.ModuleList) and len(module) == depth
+        ]
+        if not lists:
+            raise InputError(f"{self.name}: no list of {depth} blocks is found in the model.")
+        return min(lists, key=lambda found: found[:2])[2]
+
+    @property
+    def depth(self) -> int:
+        """The number of blocks."""
+        return len(self.blocks)
+
+    @property
+    def hidden(self) -> int:
+        """The size of the residual stream."""
+        return int(self.model.config.get_text_config().hidden_size)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over names, shapes and bytes of the weights, in hexadecimal."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            import torch
+
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(flat.view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    def untrained(self, seed: int = 0) -> Model:
+        """The same architecture with the random weights it would start training from.
+
+        Parameters
+        ----------
+        seed : int
+
+        Returns
+        -------
+        Model
+        """
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = type(self.model)(copy.deepcopy(self.model.config))
+        model = model.to(self.model.device, self.model.dtype).eval()
+        return Model(model, self.tokenizer, self.name, untrained_seed=seed)
+
+
+def load(
+    name: str | Path,
+    *,
+    revision: str | None = None,
+    device: str | None = None,
+    dtype: str = "float32",
+    trust_remote_code: bool = False,
+) -> Model:
+    """Load a model and its tokenizer.
+
+    Parameters
+    ----------
+    name : str or Path
+        ``"toponym"``, the embedded model; a local directory; or the id of a model on
+        the Hugging Face Hub, which is downloaded if it is not in the cache.
+    revision : str, optional
+        Branch, tag or commit on the Hub.
+    device : str, optional
+        ``"cuda"`` if there is one, else ``"cpu"``.
+    dtype : {"float32", "bfloat16", "float16"}
+    trust_remote_code : bool
+        Whether to run Python code that comes with the model.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    InputError
+        A directory without a model; an id that is neither in the cache nor on the Hub.
+    """
+    import torch
+    import transformers
+
+    where = _locate(name)
+    if dtype not in ("float32", "bfloat16", "float16"):
+        raise InputError(f"dtype is {dtype!r}; it must be float32, bfloat16 or float16.")
+    options: dict[str, Any] = {
+        "revision": revision,
+        "trust_remote_code": trust_remote_code,
+        "local_files_only": Path(where).is_dir(),
+    }
+    try:
+        config = transformers.AutoConfig.from_pretrained(where, **options)
+        kinds = config.architectures or []
+        generates = any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds)
+        loader = transformers.AutoModelForCausalLM if generates else transformers.AutoModel
+        tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
+        model = loader.from_pretrained(where, dtype=getattr(torch, dtype), **options)
+    except (OSError, ValueError) as error:
+        raise InputError(f"model {name}: {str(error).strip().splitlines()[0]}") from error
+    model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    return Model(model, tokenizer, str(name))
+
+
+def wrap(model: Any, tokenizer: Any, *, name: str | None = None) -> Model:
+    """Take a model and a tokenizer that are in memory already.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Is put into evaluation mode.
+    tokenizer : transformers.PreTrainedTokenizerBase
+    name : str, optional
+        What cards and stores call it; the class name if not given.
+
+    Returns
+    -------
+    Model
+    """
+    return Model(model.eval(), tokenizer, name or type(model).__name__)
+
+
+def _locate(name: str | Path) -> str:
+    if str(name) == "toponym":
+        from geointerp import toponym
+
+        return str(toponym.directory())
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise InputError(f"{path}: there is no model in it (no config.json).")
+        return str(path)
+    text = str(name)
+    if path.is_absolute() or text.startswith((".", "~")) or text.count("/") > 1 or path.exists():
+        raise InputError(f"{text}: there is no such directory.")
+    return text

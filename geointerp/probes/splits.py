@@ -1,0 +1,157 @@
+"""Splits of places into folds: scikit-learn splitters that know where places are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.spatial import cKDTree
+from sklearn.model_selection import BaseCrossValidator, GroupKFold
+
+from geointerp import sphere
+from geointerp.errors import InputError
+
+Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+class BlockKFold(BaseCrossValidator):
+    """Hold out whole blocks of the Earth's surface, of about the same area.
+
+    The sphere is cut into bands of latitude and each band into equal blocks, as many as
+    bring their area nearest to `km` by `km`. Blocks are dealt to the folds at random, larger ones
+    first, each to the fold that has the fewest places so far.
+
+    Parameters
+    ----------
+    km : float
+        Side of a block.
+    n_splits : int
+    buffer_km : float
+        Training places nearer than this to a test place are left out (great circle).
+    seed : int
+
+    Notes
+    -----
+    `groups` is the array of lon and lat, in degrees, shape (n, 2), as in
+    ``cross_val_score(probe, features, target, groups=lonlat, cv=BlockKFold(km=500))``.
+    After Roberts et al. 2017, Cross-validation strategies for data with temporal,
+    spatial, hierarchical, or phylogenetic structure.
+    """
+
+    reads = ("lon", "lat")
+
+    def __init__(
+        self, km: float = 500.0, *, n_splits: int = 5, buffer_km: float = 0.0, seed: int = 0
+    ) -> None:
+        self.km = km
+        self.n_splits = n_splits
+        self.buffer_km = buffer_km
+        self.seed = seed
+
+    def __repr__(self) -> str:
+        return f"BlockKFold(km={self.km:g}, n_splits={self.n_splits}, seed={self.seed})"
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:  # noqa: N803
+        """The number of folds."""
+        return self.n_splits
+
+    def blocks(self, *, lon: ArrayLike, lat: ArrayLike) -> NDArray[np.int64]:
+        """The block of each place, numbered from 0 in an arbitrary order.
+
+        Parameters
+        ----------
+        lon, lat : array_like, shape (n,)
+            Degrees.
+        """
+        if not self.km > 0:
+            raise InputError(f"km is {self.km}; the side of a block must be above 0.")
+        band_count = max(1, round(np.pi * sphere.EARTH_RADIUS_KM / self.km))
+        edges = np.linspace(-90, 90, band_count + 1)
+        height = np.diff(np.sin(np.radians(edges)))
+        area = 2 * np.pi * sphere.EARTH_RADIUS_KM**2 * height
+        per_band = np.maximum(1, np.round(area / self.km**2)).astype(np.int64)
+        band = np.clip(np.searchsorted(edges, np.asarray(lat, float), "right") - 1, 0, band_count - 1)
+        turn = (np.asarray(lon, float) + 180) % 360 / 360
+        column = np.minimum((turn * per_band[band]).astype(np.int64), per_band[band] - 1)
+        first = np.concatenate([[0], np.cumsum(per_band)[:-1]])
+        return np.unique(first[band] + column, return_inverse=True)[1]
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Fold]:  # noqa: N803
+        """Yield the rows of training and test set of every fold."""
+        if groups is None or np.ndim(groups) != 2 or np.shape(groups)[1] != 2:
+            raise InputError("BlockKFold needs groups: an array of lon and lat, shape (n, 2).")
+        lon, lat = np.asarray(groups, float).T
+        block = self.blocks(lon=lon, lat=lat)
+        sizes = np.bincount(block)
+        if len(sizes) < self.n_splits:
+            raise InputError(
+                f"the places lie in {len(sizes)} block(s) of {self.km:g} km; "
+                f"{self.n_splits} folds need as many: make km smaller or n_splits."
+            )
+        order = np.random.default_rng(self.seed).permutation(len(sizes))
+        order = order[np.argsort(-sizes[order], kind="stable")]
+        fold_of, filled = np.zeros(len(sizes), dtype=np.int64), np.zeros(self.n_splits)
+        for b in order:
+            fold_of[b] = np.argmin(filled)
+            filled[fold_of[b]] += sizes[b]
+        fold = fold_of[block]
+        points = sphere.unit_vectors(lon=lon, lat=lat)
+        for k in range(self.n_splits):
+            test = np.flatnonzero(fold == k)
+            train = np.flatnonzero(fold != k)
+            if self.buffer_km > 0:
+                chord = 2 * np.sin(min(self.buffer_km / sphere.EARTH_RADIUS_KM, np.pi) / 2)
+                near, _ = cKDTree(points[test]).query(points[train])
+                train = train[near >= chord]
+                if not len(train):
+                    raise InputError(
+                        f"buffer_km is {self.buffer_km:g}: no place is that far from fold {k}."
+                    )
+            yield train, test
+
+
+class ColumnKFold(BaseCrossValidator):
+    """Hold out whole countries, or whole groups of any other column.
+
+    Parameters
+    ----------
+    column : str
+    n_splits : int
+    seed : int
+
+    Notes
+    -----
+    scikit-learn's GroupKFold, shuffled, with the column's values as `groups`.
+    """
+
+    def __init__(self, column: str = "country", *, n_splits: int = 5, seed: int = 0) -> None:
+        self.column = column
+        self.n_splits = n_splits
+        self.seed = seed
+
+    @property
+    def reads(self) -> tuple[str]:
+        """The coordinate that `groups` is made of."""
+        return (self.column,)
+
+    def __repr__(self) -> str:
+        return f"ColumnKFold({self.column!r}, n_splits={self.n_splits}, seed={self.seed})"
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:  # noqa: N803
+        """The number of folds."""
+        return self.n_splits
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Fold]:  # noqa: N803
+        """Yield the rows of training and test set of every fold."""
+        if groups is None:
+            raise InputError(f"ColumnKFold needs groups: the values of '{self.column}'.")
+        values = np.asarray(groups, dtype=str)
+        found = len(np.unique(values))
+        if found < self.n_splits:
+            raise InputError(
+                f"column '{self.column}' has {found} value(s); {self.n_splits} folds need as many."
+            )
+        splitter = GroupKFold(self.n_splits, shuffle=True, random_state=self.seed)
+        yield from splitter.split(np.zeros(len(values)), None, values)

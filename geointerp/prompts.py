@@ -1,0 +1,169 @@
+"""Prompts: templates with fields, and which tokens of a prompt are the placename."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pandas as pd
+
+from geointerp.errors import InputError
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+
+class Tokens(NamedTuple):
+    """One prompt as a model reads it.
+
+    Attributes
+    ----------
+    ids : list of int
+        Token ids, with the special tokens that the tokenizer adds.
+    first, last : int
+        Positions in `ids` of the placename's first and last token, both inclusive.
+    """
+
+    ids: list[int]
+    first: int
+    last: int
+
+
+def fields(template: str) -> list[str]:
+    """The names of the fields in a template, in order.
+
+    Raises
+    ------
+    InputError
+        For unbalanced braces, a field without a name, with a conversion, a format or
+        an attribute, or a template without ``{name}``.
+    """
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise InputError(f"template {template!r}: {error}; write {{{{ for a brace.") from error
+    found = []
+    for _, field, form, conversion in parts:
+        if field is None:
+            continue
+        if not field.isidentifier() or form or conversion:
+            said = field + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
+            raise InputError(
+                f"template {template!r}: the field {{{said}}} is not a plain column name."
+            )
+        found.append(field)
+    if "name" not in found:
+        raise InputError(f"template {template!r}: there is no {{name}} in it.")
+    return found
+
+
+def render(places: gpd.GeoDataFrame, template: str = "{name}") -> pd.DataFrame:
+    """Fill a template with the columns of every place.
+
+    Parameters
+    ----------
+    places : GeoDataFrame
+    template : str
+        With ``{name}`` and, if wanted, other columns: ``"{name}, {country}"``.
+
+    Returns
+    -------
+    DataFrame
+        On the places' index: `prompt`, and `start` and `end`, the half-open span of
+        characters of the placename. Where ``{name}`` occurs more than once, the span is
+        that of its last occurrence, which alone has the whole prompt before it.
+
+    Raises
+    ------
+    InputError
+        A field that is no column; a place that has no value for a field.
+    """
+    for field in fields(template):
+        if field not in places.columns:
+            known = ", ".join(str(c) for c in places.columns if c != places.geometry.name)
+            raise InputError(
+                f"template {template!r}: there is no column '{field}'; there are {known}."
+            )
+        for bad in places.index[places[field].isna()]:
+            raise InputError(f"template {template!r}: place {bad!r} has no value for '{field}'.")
+    parts = list(string.Formatter().parse(template))
+    columns = {field: places[field].astype(str).tolist() for _, field, _, _ in parts if field}
+    rows = []
+    for i in range(len(places)):
+        prompt, start = "", 0
+        for literal, field, _, _ in parts:
+            prompt += literal
+            if field == "name":
+                start = len(prompt)
+            if field:
+                prompt += columns[field][i]
+        rows.append((prompt, start, start + len(columns["name"][i])))
+    return pd.DataFrame(rows, index=places.index, columns=["prompt", "start", "end"])
+
+
+def tokenize(prompts: pd.DataFrame, tokenizer: Any) -> list[Tokens]:
+    """Encode rendered prompts and find the tokens of each placename.
+
+    A token belongs to the placename when it covers at least one of its characters, by
+    the tokenizer's own offsets; it may reach further, over the space before the name
+    or the comma after it.
+
+    Parameters
+    ----------
+    prompts : DataFrame
+        As `render` gives it.
+    tokenizer : transformers.PreTrainedTokenizerFast
+
+    Returns
+    -------
+    list of Tokens
+        One per prompt, in order.
+
+    Raises
+    ------
+    InputError
+        A tokenizer without offsets; a placename that no token covers.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError(
+            f"{type(tokenizer).__name__} gives no character offsets; load its fast version."
+        )
+    encoded = tokenizer(
+        prompts["prompt"].tolist(), return_offsets_mapping=True, return_attention_mask=False
+    )
+    unknown = tokenizer.unk_token_id
+    found = []
+    for i, (start, end) in enumerate(zip(prompts["start"], prompts["end"], strict=True)):
+        ids, offsets = encoded["input_ids"][i], encoded["offset_mapping"][i]
+        covering = [
+            t for t, (a, b) in enumerate(offsets) if a < end and b > start and ids[t] != unknown
+        ]
+        if not covering:
+            name = prompts["prompt"].iloc[i][start:end]
+            raise InputError(
+                f"place {prompts.index[i]!r}: the tokenizer keeps nothing of its name {name!r}."
+            )
+        found.append(Tokens(ids, covering[0], covering[-1]))
+    return found
+
+
+def pooled_positions(tokens: Sequence[Tokens], pool: str) -> list[tuple[int, int]]:
+    """First and last position, both inclusive, of the tokens that make each vector.
+
+    Parameters
+    ----------
+    tokens : sequence of Tokens
+    pool : {"last", "mean", "prompt_last", "prompt_mean"}
+        The last token of the placename; the mean over its tokens; the last token of the
+        prompt; the mean over the prompt's tokens (with the special ones, such as BOS).
+    """
+    spans = {
+        "last": lambda t: (t.last, t.last),
+        "mean": lambda t: (t.first, t.last),
+        "prompt_last": lambda t: (len(t.ids) - 1, len(t.ids) - 1),
+        "prompt_mean": lambda t: (0, len(t.ids) - 1),
+    }
+    if pool not in spans:
+        raise InputError(f"pool is {pool!r}; it must be one of {', '.join(spans)}.")
+    return [spans[pool](t) for t in tokens]
