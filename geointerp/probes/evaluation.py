@@ -19,7 +19,7 @@ from geointerp.probes import controls as control
 from geointerp.probes import scores
 from geointerp.probes.moments import Moments, best_penalty, solve
 from geointerp.probes.ridge import ALPHAS
-from geointerp.probes.splits import Fold
+from geointerp.probes.splits import Fold, RandomKFold
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -61,6 +61,20 @@ class Report:
         if not len(rows):
             raise InputError(f"the report has no '{source}' under the split '{split}'.")
         return rows.loc[rows["r2"].idxmax()]
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Report:
+        """Read back what `save` wrote."""
+        folder = Path(folder)
+        if not (folder / "report.csv").exists():
+            raise InputError(f"{folder}: there is no report of a probe here.")
+        table = pd.read_csv(folder / "report.csv", dtype={"layer": "Int64"})
+        # a place may be called "NA"
+        predictions = pd.read_csv(
+            folder / "predictions.csv", index_col="place", keep_default_na=False, na_values=[""]
+        )
+        about = cards.read(folder)["made by"]
+        return cls(table, predictions, about["target"], about)
 
     def save(self, folder: str | Path) -> None:
         """Write `report.csv`, `predictions.csv` and the card."""
@@ -124,7 +138,7 @@ def evaluate(
         acts = acts.drop_vars("layer", errors="ignore").expand_dims(layer=[int(layer)], axis=1)
     names, targets = _targets(acts, target)
     if cv is None:
-        cv = KFold(5, shuffle=True, random_state=seed)
+        cv = RandomKFold(seed=seed)
     splits = cv if isinstance(cv, Mapping) else {_label(cv): cv}
     folds = {label: _folds(acts, splitter) for label, splitter in splits.items()}
 

@@ -8,12 +8,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
-from sklearn.model_selection import BaseCrossValidator, GroupKFold
+from sklearn.model_selection import BaseCrossValidator, GroupKFold, KFold
 
 from geointerp import sphere
 from geointerp.errors import InputError
 
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+class RandomKFold(KFold):
+    """Hold out places at random: scikit-learn's KFold, shuffled by a seed.
+
+    Parameters
+    ----------
+    n_splits : int
+    seed : int
+
+    Notes
+    -----
+    Places near a training place are easy to predict: read it beside `BlockKFold`.
+    """
+
+    def __init__(self, n_splits: int = 5, *, seed: int = 0) -> None:
+        self.seed = seed
+        super().__init__(n_splits, shuffle=True, random_state=seed)
+
+    def __repr__(self) -> str:
+        return f"RandomKFold(n_splits={self.n_splits}, seed={self.seed})"
 
 
 class BlockKFold(BaseCrossValidator):

@@ -46,7 +46,7 @@ class Recipe:
     layers: int = 6
     heads: int = 4
     tokens_per_batch: int = 12_288
-    steps: int = 3_600
+    steps: int = 4_000
     warmup: int = 100
     learning_rate: float = 0.02  # of the matrices, by Muon
     embedding_learning_rate: float = 0.004  # of the embedding and the norms, by AdamW
@@ -269,14 +269,16 @@ def train(recipe: Recipe, folder: Path, *, device: str, every: int = 200) -> Non
         if trainer.step % every == 0:
             trainer.save()
     trainer.save()
-    export(trainer.model, tokenizer, folder / "model")
+    model_folder = folder / "model"
+    export(trainer.model, tokenizer, model_folder)
+    (model_folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
+    ids = [str(i) for i, out in zip(everything.geonameid, held, strict=True) if out]
+    (model_folder / "holdout.txt").write_text("\n".join(ids) + "\n")
 
 
 def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write config, tokenizer and bfloat16 weights as any local model has them."""
-    model = model.to("cpu").to(torch.bfloat16)
-    model.config._attn_implementation = "sdpa"
-    model.save_pretrained(folder)
+    model.to("cpu").to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

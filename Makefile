@@ -1,0 +1,41 @@
+# make demo | test | test-long | lint | clean
+PYTHON ?= python3
+BIN := .venv/bin
+# numbers must not depend on how many threads share the two cores
+export OMP_NUM_THREADS ?= 2
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: demo test test-long lint format notebooks clean
+
+demo: .venv/installed
+	rm -rf run/demo run/demo.partial
+	$(BIN)/geointerp demo --out run/demo
+
+test: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not long"
+
+test-long: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+notebooks: .venv/installed
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace notebooks/*.ipynb
+
+# torch first and alone: where a CPU build is offered, its version gets it
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch .venv/installed
+
+clean:
+	rm -rf .venv run build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

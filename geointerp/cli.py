@@ -1,0 +1,457 @@
+"""The shell's door to the library: one command per stage, each writing one artefact."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from jsonargparse import ArgumentParser, auto_cli
+
+from geointerp.errors import InputError
+
+Split = Literal["random", "block", "country"]
+
+
+def run_demo(out: str = "run/demo", *, seed: int = 0) -> None:
+    """Run the whole line on the embedded model, offline, and write a page to look at.
+
+    Args:
+        out: Folder of the run; it must not exist.
+        seed: The same seed gives the same figures.
+    """
+    from geointerp import demo as whole_line
+
+    whole_line.run(Path(out), seed=seed)
+
+
+def show_places(
+    source: str,
+    *,
+    min_population: int | None = None,
+    countries: list[str] | None = None,
+    limit: int | None = None,
+    out: str | None = None,
+) -> None:
+    """Show what is read from a table of places, and write it as GeoParquet if wanted.
+
+    Args:
+        source: geonames, or a .csv, .tsv, .geojson, .gpkg or .parquet file.
+        min_population: Keep places with at least so many inhabitants.
+        countries: Keep these countries, such as [FR,IT].
+        limit: Keep the first so many; GeoNames has the most populous first.
+        out: A .parquet file to write.
+    """
+    from geointerp import places as rooms
+
+    found = rooms.load(source, min_population=min_population, countries=countries, limit=limit)
+    lon, lat = rooms.lon_lat(found)
+    print(found.drop(columns=found.geometry.name).assign(lon=lon, lat=lat).head(10).to_string())
+    print(
+        f"{len(found)} places, {found['name'].duplicated(keep=False).sum()} share a name with "
+        f"another; lon {lon.min():.2f} to {lon.max():.2f}, lat {lat.min():.2f} to {lat.max():.2f}"
+    )
+    if out is not None:
+        _write(Path(out), found.to_parquet)
+
+
+def capture_activations(
+    model: str,
+    places: str,
+    *,
+    out: str = "run/activations.zarr",
+    template: str = "{name}",
+    layers: str = "all",
+    site: str = "resid_post",
+    pool: str = "last",
+    min_population: int | None = None,
+    countries: list[str] | None = None,
+    limit: int | None = None,
+    batch_tokens: int = 8192,
+    dtype: str = "float32",
+    device: str | None = None,
+    trust_remote_code: bool = False,
+) -> None:
+    """Run every place's prompt through a model and store one vector per layer.
+
+    Killed and started again, it goes on where it stopped.
+
+    Args:
+        model: toponym (the embedded one), a local directory, or an id on the Hugging Face Hub.
+        places: As for `geointerp places`.
+        out: A new folder.
+        template: With {name} and other columns of the places.
+        layers: all, or block numbers such as 3 or 0,3,-1.
+        site: resid_pre, resid_post, attn_out, mlp_in or mlp_out.
+        pool: last, mean (of the placename's tokens), prompt_last or prompt_mean.
+        min_population: As for `geointerp places`.
+        countries: As for `geointerp places`.
+        limit: As for `geointerp places`.
+        batch_tokens: Tokens that go through the model at once.
+        dtype: float32, bfloat16 or float16, for the model's arithmetic.
+        device: cpu, cuda, …; cuda if there is one.
+        trust_remote_code: Run Python code that comes with the model.
+    """
+    from geointerp import activations, models
+    from geointerp import places as rooms
+
+    found = rooms.load(places, min_population=min_population, countries=countries, limit=limit)
+    loaded = models.load(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    acts = activations.capture(
+        loaded,
+        found,
+        template=template,
+        layers=layers,
+        site=site,
+        pool=pool,
+        out=out,
+        batch_tokens=batch_tokens,
+    )
+    print(f"{out}: {dict(acts.sizes)}")
+
+
+def probe_layers(
+    acts: str,
+    *,
+    out: str = "run/probe",
+    target: str = "coordinates",
+    cv: list[Split] = ["random", "block", "country"],  # noqa: B006
+    km: float = 500.0,
+    buffer_km: float = 0.0,
+    controls: bool = True,
+    seed: int = 0,
+) -> None:
+    """Probe every layer for coordinates or another number, beside its controls.
+
+    Args:
+        acts: A store that `geointerp capture` wrote.
+        out: A new folder for report.csv, predictions.csv and the card.
+        target: coordinates, or a numeric column of the places.
+        cv: How places are held out; country needs a column of that name.
+        km: Side of the blocks.
+        buffer_km: Training places nearer than this to a test place are left out (block).
+        controls: Also probe the untrained model and a bag of the prompt's tokens.
+        seed: Of the folds and the untrained weights.
+    """
+    from geointerp import activations, probes
+
+    known: dict[str, tuple[str, Any]] = {
+        "random": ("random", probes.RandomKFold(seed=seed)),
+        "block": (f"block {km:g} km", probes.BlockKFold(km, buffer_km=buffer_km, seed=seed)),
+        "country": ("country", probes.ColumnKFold("country", seed=seed)),
+    }
+    opened = activations.open(acts)
+    _refuse(Path(out))
+    report = probes.evaluate(
+        opened, target=target, cv=dict(known[c] for c in cv), controls=controls, seed=seed
+    )
+    _write(Path(out), report.save)
+    print(report.table.round(3).to_string(index=False))
+
+
+def train_sae(
+    acts: str,
+    *,
+    layer: int,
+    out: str = "run/sae",
+    width: int = 1024,
+    k: int = 16,
+    steps: int = 1000,
+    batch: int = 1024,
+    learning_rate: float = 4e-3,
+    seed: int = 0,
+    device: str | None = None,
+) -> None:
+    """Train a sparse autoencoder on one layer's activations, in sae-lens's format.
+
+    Args:
+        acts: A store that `geointerp capture` wrote.
+        layer: Block number.
+        out: A new folder.
+        width: Number of latents.
+        k: Latents active at once.
+        steps: Updates.
+        batch: Places in each.
+        learning_rate: Of Adam.
+        seed: Of the weights, the batches and the held-out places.
+        device: cpu, cuda, …; cuda if there is one.
+    """
+    from geointerp import activations, cards, saes
+
+    saes.train(
+        _layer(activations.open(acts), layer),
+        width=width,
+        k=k,
+        out=out,
+        steps=steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        seed=seed,
+        device=device,
+    )
+    for name, value in cards.read(Path(out))["figures"].items():
+        print(f"{name}: {value:.4g}")
+
+
+def encode_places(sae: str, acts: str, *, layer: int | None = None, out: str = "run/features.h5ad") -> None:
+    """Encode activations as sparse features, an AnnData file.
+
+    Args:
+        sae: A folder with a sparse autoencoder.
+        acts: A store that `geointerp capture` wrote.
+        layer: Block number; the one that the autoencoder was trained on if not given.
+        out: A new .h5ad file.
+    """
+    from geointerp import activations, cards, saes
+
+    autoencoder = saes.load(sae)
+    if layer is None:
+        layer = cards.read(Path(sae)).get("made by", {}).get("layer")
+        if layer is None:
+            raise InputError(f"{sae}: it does not say of which layer it is; give --layer.")
+    features = saes.encode(autoencoder, _layer(activations.open(acts), layer))
+    _write(Path(out), features.write_h5ad)
+    print(f"{out}: {features.n_obs} places, {features.n_vars} features, {features.X.nnz} active")
+
+
+def test_features(
+    features: str,
+    *,
+    out: str = "run/moran.csv",
+    k: int = 8,
+    permutations: int = 999,
+    min_active: int = 10,
+    seed: int = 0,
+) -> None:
+    """Moran's I of every feature on great-circle neighbours, with q-values.
+
+    Args:
+        features: A .h5ad file that `geointerp sae encode` wrote.
+        out: A new .csv file, a row per feature.
+        k: Nearest neighbours.
+        permutations: Of the permutation test.
+        min_active: Features that fire on fewer places are not tested.
+        seed: Of the permutations.
+    """
+    from geointerp import spatial
+
+    encoded = _anndata(Path(features))
+    table = spatial.moran(
+        encoded, spatial.knn(encoded, k=k), permutations=permutations, min_active=min_active, seed=seed
+    )
+    _write(Path(out), table.to_csv)
+    print(table.sort_values("I", ascending=False).head(10).to_string())
+    print(f"{(table['q'] <= 0.05).sum()} of {len(table)} features have q ≤ 0.05")
+
+
+def write_atlas(run: str, *, out: str | None = None) -> None:
+    """Write the page of a run: its figures, its probe, and its strongest features on maps.
+
+    Args:
+        run: A folder with features.h5ad and moran.csv and, if there, probe/ and sae/.
+        out: Folder of the page; RUN/atlas if not given.
+    """
+    import pandas as pd
+
+    from geointerp import atlas as rooms
+    from geointerp import cards, probes
+
+    folder = Path(run)
+    path = folder / "moran.csv"
+    if not path.exists():
+        raise InputError(f"{folder}: there is no moran.csv in it; `geointerp moran` writes it.")
+    report = probes.Report.read(folder / "probe") if (folder / "probe").exists() else None
+    figures = {
+        name: cards.read(folder / name)["figures"]
+        for name in ("probe", "sae")
+        if (folder / name / "card.json").exists()
+    }
+    target = Path(out) if out else folder / "atlas"
+    rooms.write(
+        _anndata(folder / "features.h5ad"),
+        pd.read_csv(path, index_col=0, dtype={0: str}).rename(index=str),
+        out=target,
+        report=report,
+        figures=figures,
+    )
+    print(target / "index.html")
+
+
+def predict_ratings(
+    model: str,
+    places: str,
+    *,
+    task: str,
+    out: str = "run/ratings.csv",
+    min_population: int | None = None,
+    countries: list[str] | None = None,
+    limit: int | None = None,
+    dtype: str = "float32",
+    device: str | None = None,
+    trust_remote_code: bool = False,
+) -> None:
+    """Have a model rate places from 0.0 to 9.9, from GeoLLM prompts with GeoNames context.
+
+    Args:
+        model: As for `geointerp capture`.
+        places: As for `geointerp places`.
+        task: What is rated, such as "Population Density".
+        out: A new .csv file, a row per place.
+        min_population: As for `geointerp places`.
+        countries: As for `geointerp places`.
+        limit: As for `geointerp places`.
+        dtype: As for `geointerp capture`.
+        device: As for `geointerp capture`.
+        trust_remote_code: Run Python code that comes with the model.
+    """
+    from geointerp import geollm, models
+    from geointerp import places as rooms
+
+    found = rooms.load(places, min_population=min_population, countries=countries, limit=limit)
+    loaded = models.load(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    asked = geollm.prompts(found, task=task, context=geollm.Gazetteer())
+    ratings = geollm.predict(loaded, asked)
+    lon, lat = rooms.lon_lat(found)
+    table = found.drop(columns=found.geometry.name).assign(lon=lon, lat=lat)
+    _write(Path(out), table.join(ratings, rsuffix="_rated").join(asked, rsuffix="_asked").to_csv)
+    print(ratings.describe().to_string())
+
+
+def score_ratings(ratings: str, *, truth: str, log10: bool = False) -> None:
+    """Score ratings against a column of the same file.
+
+    Args:
+        ratings: A .csv file that `geointerp predict` wrote.
+        truth: Name of a numeric column in it, such as population.
+        log10: Take the truth's decimal logarithm first; it must then be above 0.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from geointerp import geollm
+
+    path = Path(ratings)
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file.")
+    table = pd.read_csv(path, index_col=0, keep_default_na=False, na_values=[""])
+    for column in ("rating", truth):
+        if column not in table.columns:
+            raise InputError(f"{path}: there is no column '{column}'; it has {', '.join(table)}.")
+    column = pd.to_numeric(table[truth], errors="coerce")
+    if log10:
+        if (column <= 0).any():
+            raise InputError(f"{path}: column '{truth}' has values of 0 or less; they have no log.")
+        column = np.log10(column)
+    print(geollm.score(table[["rating"]], column).to_string())
+
+
+# functions are not called as the rooms are: the parser looks their names up in the package,
+# which would import the room
+_COMMANDS: dict[str, Any] = {
+    "demo": run_demo,
+    "places": show_places,
+    "capture": capture_activations,
+    "probe": probe_layers,
+    "sae": {
+        "_help": "Train and use sparse autoencoders.",
+        "train": train_sae,
+        "encode": encode_places,
+    },
+    "moran": test_features,
+    "atlas": write_atlas,
+    "predict": predict_ratings,
+    "score": score_ratings,
+}
+
+
+class _Parser(ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        text = " ".join(str(message).split())
+        print(f"geointerp: {text}", file=sys.stderr)
+        sys.exit(2)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command: exit code 0 when its artefact is whole, 2 for bad input."""
+    from geointerp import __version__
+
+    given = sys.argv[1:] if arguments is None else arguments
+    given = [_underscored(part) for part in given]
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "transformers", "sae_lens", "matplotlib"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    try:
+        auto_cli(
+            _COMMANDS,
+            args=given,
+            parser_class=_Parser,
+            prog="geointerp",
+            version=__version__,
+            description="What does a language model know about places, and where inside it?",
+        )
+    except InputError as error:
+        print(f"geointerp: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("geointerp: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _underscored(part: str) -> str:
+    """Options may be written either way: --min-population, --min_population."""
+    option, equals, value = part.partition("=")
+    if not option.startswith("--"):
+        return part
+    return "--" + option[2:].replace("-", "_") + equals + value
+
+
+def _layer(acts: Any, layer: int) -> Any:
+    if layer not in acts["layer"].values:
+        raise InputError(
+            f"layer {layer}: the store has layers {', '.join(map(str, acts['layer'].values))}."
+        )
+    return acts.sel(layer=layer)
+
+
+def _anndata(path: Path) -> Any:
+    import anndata
+
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file; `geointerp sae encode` writes it.")
+    try:
+        return anndata.read_h5ad(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not a readable .h5ad file.") from error
+
+
+def _refuse(path: Path) -> None:
+    if path.exists():
+        raise InputError(f"{path}: it exists already; choose another --out or delete it.")
+
+
+def _write(path: Path, writer: Any) -> None:
+    """Have an artefact written under another name, then give it its own."""
+    _refuse(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.partial{path.suffix}")
+    try:
+        writer(part)
+        os.replace(part, path)
+    finally:
+        if part.is_dir():
+            shutil.rmtree(part)
+        else:
+            part.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""The whole line on the embedded model, as a script would write it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import geointerp as gi
+from geointerp.errors import InputError
+
+log = logging.getLogger(__name__)
+
+TEMPLATE = "{name} is near"
+WIDTH, K = 1024, 16
+RATED = 300
+
+
+def run(out: Path, *, seed: int = 0) -> dict[str, dict[str, float]]:
+    """Run everything, write it to a folder, and print the figures.
+
+    Parameters
+    ----------
+    out : Path
+        A new folder; it gets `activations.zarr`, `probe/`, `sae/`, `features.h5ad`,
+        `moran.csv`, `ratings.csv`, `figures.json` and `atlas/index.html`.
+    seed : int
+
+    Returns
+    -------
+    dict of str to dict of str to float
+        The figures, by stage.
+    """
+    if out.exists():
+        raise InputError(f"{out}: it exists already; choose another --out or delete it.")
+    part = out.with_name(out.name + ".partial")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    figures: dict[str, dict[str, float]] = {}
+
+    model = gi.models.load("toponym")
+    cities, control = gi.toponym.cities(), gi.toponym.cities(held_out=True)
+    log.info("%d cities of the model's corpus, %d that it never held", len(cities), len(control))
+
+    log.info("activations: %r and '{name}', every layer", TEMPLATE)
+    acts = gi.activations.capture(
+        model, cities, template=TEMPLATE, pool="prompt_last", out=part / "activations.zarr"
+    )
+    bare = gi.activations.capture(model, cities, template="{name}")
+    unheard = gi.activations.capture(model, control, template=TEMPLATE, pool="prompt_last")
+
+    log.info("probe: ridge to coordinates at every layer, and its controls")
+    splits = {
+        "random": gi.probes.RandomKFold(seed=seed),
+        "block 500 km": gi.probes.BlockKFold(km=500, seed=seed),
+        "country": gi.probes.ColumnKFold("country", seed=seed),
+    }
+    report = gi.probes.evaluate(acts, cv=splits, model=model, seed=seed)
+    report.save(part / "probe")
+    bare_report = gi.probes.evaluate(bare, cv=splits, controls=False, seed=seed)
+    layer = int(report.best()["layer"])
+    figures["probe"] = _probe_figures(report, bare_report, acts, unheard, layer)
+
+    log.info("sparse autoencoder: %d latents, %d active, layer %d", WIDTH, K, layer)
+    sae = gi.saes.train(acts.sel(layer=layer), width=WIDTH, k=K, out=part / "sae", seed=seed)
+    figures["sparse autoencoder"] = gi.cards.read(part / "sae")["figures"]
+    features = gi.saes.encode(sae, acts.sel(layer=layer))
+    features.write_h5ad(part / "features.h5ad")
+
+    log.info("Moran's I of every feature, 999 permutations")
+    table = gi.spatial.moran(features, gi.spatial.knn(cities, k=8), permutations=999, seed=seed)
+    table.to_csv(part / "moran.csv")
+    figures["spatial"] = {
+        "features tested": int(table["q"].notna().sum()),
+        "features with q ≤ 0.05": int((table["q"] <= 0.05).sum()),
+        "features with I ≥ 0.3 and q ≤ 0.05": int(((table["I"] >= 0.3) & (table["q"] <= 0.05)).sum()),
+        "largest I with q ≤ 0.05": float(table.loc[table["q"] <= 0.05, "I"].max()),
+    }
+
+    log.info("GeoLLM: %d places rated for their population", RATED)
+    rated = cities.sample(RATED, random_state=seed)
+    prompts = gi.geollm.prompts(rated, task="Population", context=gi.geollm.Gazetteer())
+    ratings = gi.geollm.predict(model, prompts)
+    rated.drop(columns="geometry").join(ratings).to_csv(part / "ratings.csv")
+    truth = np.log10(rated["population"])
+    figures["GeoLLM, log10 population"] = _numbers(gi.geollm.score(ratings, truth))
+
+    log.info("the page")
+    gi.atlas.write(features, table, out=part / "atlas", report=report, figures=figures)
+    (part / "figures.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
+    os.replace(part, out)
+    _print(figures, out / "atlas" / "index.html")
+    return figures
+
+
+def _probe_figures(
+    report: gi.probes.Report, bare: gi.probes.Report, acts: Any, unheard: Any, layer: int
+) -> dict[str, float]:
+    def r2(source: str, split: str) -> float:
+        return float(report.best(split, source)["r2"])
+
+    lon_lat = [np.stack([a["lon"].values, a["lat"].values], axis=1) for a in (acts, unheard)]
+    probe = gi.probes.RidgeProbe().fit(acts.sel(layer=layer).values, lon_lat[0])
+    never = gi.probes.scores.r2(lon_lat[1], probe.predict(unheard.sel(layer=layer).values))
+    return {
+        f"R², '{TEMPLATE}', best layer": r2("model", "random"),
+        "  median error, km": float(report.best("random")["median_km"]),
+        "  with blocks of 500 km held out": r2("model", "block 500 km"),
+        "  with countries held out": r2("model", "country"),
+        "  places the corpus never held": float(never.mean()),
+        "  untrained model": r2("untrained", "random"),
+        "  bag of tokens": r2("bag of tokens", "random"),
+        "R², '{name}', best layer": float(bare.best("random")["r2"]),
+    }
+
+
+def _numbers(scores: pd.Series) -> dict[str, float]:
+    return {str(name): float(v) for name, v in scores.items() if isinstance(v, int | float)}
+
+
+def _print(figures: dict[str, dict[str, float]], page: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table("figure", "value", title="What the embedded model knows of places")
+    shown.columns[1].justify = "right"
+    for stage, rows in figures.items():
+        shown.add_section()
+        shown.add_row(f"[bold]{stage}[/bold]", "")
+        for name, value in rows.items():
+            shown.add_row(name, f"{value:,.0f}" if float(value).is_integer() else f"{value:.3f}")
+    console = Console(width=80)
+    console.print(shown)
+    console.print(f"Open {page}", soft_wrap=True, highlight=False)

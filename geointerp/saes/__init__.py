@@ -1,0 +1,8 @@
+"""Sparse autoencoders: train, load, judge and use them, in sae-lens's own format."""
+
+from geointerp.saes.encoding import encode
+from geointerp.saes.files import load
+from geointerp.saes.quality import quality
+from geointerp.saes.training import train
+
+__all__ = ["encode", "load", "quality", "train"]

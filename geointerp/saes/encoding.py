@@ -1,0 +1,69 @@
+"""Encode activations as sparse features with their tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from geointerp.saes.files import matrix
+from geointerp.saes.quality import CHUNK
+
+if TYPE_CHECKING:
+    import anndata
+
+
+def encode(sae: Any, acts: Any) -> anndata.AnnData:
+    """What each latent holds of each place.
+
+    Parameters
+    ----------
+    sae : sae_lens.SAE
+    acts : DataArray, dims (place, hidden)
+        Of the layer that the autoencoder was trained on.
+
+    Returns
+    -------
+    AnnData
+        `X`: csr_matrix of float32, (place, latent); `obs`: name and every other
+        coordinate of the places; `obsm["spatial"]`: lon, lat in degrees; `var`: for each
+        latent `n_active`, `mean_active` and `maximum`; `uns`: where it all comes from.
+        The index of `obs` is `acts`'s, as text, as AnnData has it.
+
+    Raises
+    ------
+    InputError
+        Activations of another size, of several layers, or that are not finite.
+    """
+    import anndata
+    import torch
+
+    from geointerp.activations import places_of
+
+    values = matrix(acts, sae.cfg.d_in)
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(values), CHUNK):
+            inputs = torch.from_numpy(values[start : start + CHUNK]).to(sae.device)
+            parts.append(sparse.csr_matrix(sae.encode(inputs).float().cpu().numpy()))
+    features = sparse.vstack(parts, format="csr")
+    counts = np.diff(features.tocsc().indptr)
+    sums = np.asarray(features.sum(axis=0)).ravel()
+    places = places_of(acts)
+    obs = pd.DataFrame(places.drop(columns="geometry"))
+    obs.index = obs.index.map(str)
+    var = pd.DataFrame(
+        {
+            "n_active": counts,
+            "mean_active": np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0),
+            "maximum": np.asarray(features.max(axis=0).todense()).ravel(),
+        },
+        index=pd.Index([str(i) for i in range(features.shape[1])], name="feature"),
+    )
+    lon_lat = np.stack([acts["lon"].values, acts["lat"].values], axis=1)
+    origin = {k: v for k, v in acts.attrs.items() if v is not None}
+    return anndata.AnnData(
+        features, obs=obs, var=var, obsm={"spatial": lon_lat}, uns={"activations": origin}
+    )

@@ -1,0 +1,217 @@
+"""Train a sparse autoencoder on the activations of one layer."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geointerp import cards, progress
+from geointerp.errors import InputError
+from geointerp.saes.files import load, matrix
+from geointerp.saes.quality import quality
+
+HOLDOUT = 0.1
+
+
+def train(
+    acts: Any,
+    *,
+    width: int = 1024,
+    k: int = 16,
+    out: str | Path | None = None,
+    steps: int = 1000,
+    batch: int = 1024,
+    learning_rate: float = 4e-3,
+    seed: int = 0,
+    device: str | None = None,
+) -> Any:
+    """Train a TopK sparse autoencoder (Gao et al. 2024) with sae-lens's model and losses.
+
+    A tenth of the places, drawn by the seed, is held out and decides nothing but the
+    figures on the card. Activations are scaled to unit variance for training and the
+    scale is folded into the weights. Latents that have not fired for as many places as
+    there are in the training set get the auxiliary loss that revives them.
+
+    Parameters
+    ----------
+    acts : DataArray or array_like, shape (place, hidden)
+        Of one layer.
+    width : int
+        Number of latents.
+    k : int
+        Latents active at once.
+    out : path, optional
+        A new folder for `cfg.json`, `sae_weights.safetensors` (sae-lens's format) and the
+        card.
+    steps, batch : int
+        Updates, and places in each.
+    learning_rate : float
+        Of Adam; warmed up over the first 5% of the steps, to nothing over the last 30%.
+    seed : int
+    device : str, optional
+        ``"cuda"`` if there is one, else ``"cpu"``.
+
+    Returns
+    -------
+    sae_lens.SAE
+        As `load` reads it back from `out`.
+
+    Raises
+    ------
+    InputError
+        `k` or `width` out of range, activations that are not finite or all alike, fewer
+        than 20 places, or an `out` that exists.
+
+    References
+    ----------
+    Gao et al. 2024, Scaling and evaluating sparse autoencoders, arXiv 2406.04093.
+    """
+    import torch
+
+    values = matrix(acts)
+    if width < 1 or not 1 <= k <= width:
+        raise InputError(f"width is {width} and k is {k}; it must be 1 ≤ k ≤ width.")
+    for name, number in (("steps", steps), ("batch", batch)):
+        if number < 1:
+            raise InputError(f"{name} is {number}; it must be 1 or more.")
+    if len(values) < 20:
+        raise InputError(f"there are {len(values)} places; an autoencoder needs 20 at the least.")
+    if out is not None and Path(out).exists():
+        raise InputError(f"{out}: it exists already; choose another output or delete it.")
+    training, held = split(len(values), seed)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    autoencoder = _fit(
+        values[training], width, k, steps, batch, learning_rate, seed, device, _origin(acts)
+    )
+    about = {
+        "function": "geointerp.saes.train",
+        "architecture": "topk",
+        "width": width,
+        "k": k,
+        "steps": steps,
+        "batch": batch,
+        "learning_rate": learning_rate,
+        "seed": seed,
+        "training places": len(training),
+        "held-out places": len(held),
+        **_origin(acts),
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "sae"
+        autoencoder.save_inference_model(folder)
+        trained = load(folder)
+        figures = {f"held-out {key}": v for key, v in quality(trained, values[held]).items()}
+        cards.write(folder, "Sparse autoencoder", {"made by": about, "figures": figures})
+        if out is not None:
+            final = Path(out)
+            part = final.with_name(final.name + ".partial")
+            final.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(folder, part)
+            os.replace(part, final)
+    return trained
+
+
+def split(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to train on and rows held out, each in ascending order.
+
+    Parameters
+    ----------
+    count : int
+        Number of places.
+    seed : int
+    """
+    order = np.random.default_rng(seed).permutation(count)
+    held = max(1, round(HOLDOUT * count))
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
+def _fit(
+    values: NDArray[np.float32],
+    width: int,
+    k: int,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    seed: int,
+    device: str,
+    origin: dict[str, Any],
+) -> Any:
+    import torch
+    from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig
+    from sae_lens.saes.sae import SAEMetadata, TrainStepInput
+
+    mean = values.mean(axis=0, dtype=np.float64)
+    spread = float(np.sqrt(((values - mean) ** 2).mean(dtype=np.float64)))
+    if spread == 0:
+        raise InputError("all activations are the same; there is nothing to learn.")
+    scale = 1 / spread
+    data = torch.from_numpy(values).to(device) * scale
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = TopKTrainingSAEConfig(
+            d_in=values.shape[1],
+            d_sae=width,
+            k=k,
+            device=device,
+            metadata=SAEMetadata(**origin),
+        )
+        autoencoder = TopKTrainingSAE(config)
+    autoencoder.b_dec.data = torch.from_numpy((mean * scale).astype(np.float32)).to(device)
+    optimizer = torch.optim.Adam(autoencoder.parameters(), lr=learning_rate)
+    silent = torch.zeros(width, dtype=torch.long, device=device)
+    rows = _batches(len(values), batch, seed)
+    for step in progress.track(range(steps), "train"):
+        share = min((step + 1) / max(1, 0.05 * steps), 1.0, (steps - step) / max(1, 0.3 * steps))
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * share
+        inputs = data[torch.from_numpy(next(rows)).to(device)]
+        output = autoencoder.training_forward_pass(
+            TrainStepInput(
+                sae_in=inputs,
+                coefficients={},
+                dead_neuron_mask=silent > len(values),
+                n_training_steps=step,
+                is_logging_step=False,
+            )
+        )
+        output.loss.backward()
+        torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        fired = (output.feature_acts > 0).any(dim=0)
+        silent = torch.where(fired, 0, silent + len(inputs))
+    autoencoder.fold_activation_norm_scaling_factor(scale)
+    return autoencoder
+
+
+def _batches(count: int, size: int, seed: int) -> Any:
+    """Rows of full batches without end, every row once a round."""
+    random = np.random.default_rng([seed, 1])
+    size = min(size, count)
+    left = np.empty(0, dtype=np.int64)
+    while True:
+        while len(left) < size:
+            left = np.concatenate([left, random.permutation(count)])
+        yield left[:size]
+        left = left[size:]
+
+
+def _origin(acts: Any) -> dict[str, Any]:
+    """What the activations say of where they come from."""
+    attrs = dict(getattr(acts, "attrs", {}))
+    if not attrs:
+        return {}
+    layer = int(np.ravel(acts["layer"].values)[0])
+    return {
+        "model_name": attrs["model"],
+        "hook_name": f"blocks.{layer}.{attrs['site']}",
+        "layer": layer,
+        **{key: attrs[key] for key in ("template", "pool", "weights_sha256", "places_sha256")},
+    }
