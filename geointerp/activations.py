@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import json
 import logging
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from geointerp import hooks, progress, prompts, store
 from geointerp.errors import InputError
+from geointerp.places import label, lon_lat, validate
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -77,8 +79,6 @@ def capture(
         prompt longer than the model reads, activations that are not finite, or an `out`
         that holds something else.
     """
-    from geointerp.places import validate
-
     validate(places)
     found = hooks.chosen_layers(model, layers)
     tokens = prompts.tokenize(prompts.render(places, template), model.tokenizer)
@@ -138,7 +138,10 @@ def open(path: str | Path) -> xr.DataArray:
     path = Path(path)
     identity = store.read_identity(path)
     places = gpd.read_parquet(path / "places.parquet")
-    data = xr.open_zarr(path, consolidated=False, chunks=None)
+    with warnings.catch_warnings():
+        # the card and the table of places stand beside the arrays
+        warnings.filterwarnings("ignore", message="Object at .* is not recognized")
+        data = xr.open_zarr(path, consolidated=False, chunks=None)
     array = data["activations"].assign_coords(_coordinates(places, data["layer"].values.tolist()))
     array.attrs = {**identity, "store": str(path)}
     return array
@@ -232,7 +235,9 @@ class _Reader:
         with torch.inference_mode(), hooks.record(self.model, self.layers, self.site) as seen:
             self.backbone(**inputs)
             place = torch.arange(longest, device=device)
-            bounds = torch.tensor(spans, device=device) + torch.from_numpy(first).to(device)[:, None]
+            bounds = (
+                torch.tensor(spans, device=device) + torch.from_numpy(first).to(device)[:, None]
+            )
             inside = (place >= bounds[:, :1]) & (place <= bounds[:, 1:])
             share = (inside / inside.sum(dim=1, keepdim=True)).float()
             # masked, not multiplied: 0 times a padding's inf would be NaN
@@ -252,7 +257,7 @@ def _finite(
     if len(bad):
         row, layer = bad[0]
         raise InputError(
-            f"place {places.index[start + row]!r} ({places['name'].iloc[start + row]}), layer "
+            f"place {label(places, start + row)} ({places['name'].iloc[start + row]}), layer "
             f"{layers[layer]}: an activation is not finite; load the model in float32."
         )
     return values
@@ -265,7 +270,7 @@ def _check_lengths(
     longest = max(range(len(tokens)), key=lambda i: len(tokens[i].ids))
     if limit and len(tokens[longest].ids) > limit:
         raise InputError(
-            f"place {places.index[longest]!r}: its prompt has {len(tokens[longest].ids)} tokens; "
+            f"place {label(places, longest)}: its prompt has {len(tokens[longest].ids)} tokens; "
             f"{model.name} reads {limit}."
         )
 
@@ -302,8 +307,6 @@ def _identity(
 
 
 def _coordinates(places: gpd.GeoDataFrame, layers: list[int]) -> dict[str, Any]:
-    from geointerp.places import lon_lat
-
     lon, lat = lon_lat(places)
     columns = places.drop(columns=places.geometry.name)
     found: dict[str, Any] = {

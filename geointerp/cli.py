@@ -197,7 +197,9 @@ def train_sae(
         print(f"{name}: {value:.4g}")
 
 
-def encode_places(sae: str, acts: str, *, layer: int | None = None, out: str = "run/features.h5ad") -> None:
+def encode_places(
+    sae: str, acts: str, *, layer: int | None = None, out: str = "run/features.h5ad"
+) -> None:
     """Encode activations as sparse features, an AnnData file.
 
     Args:
@@ -218,7 +220,7 @@ def encode_places(sae: str, acts: str, *, layer: int | None = None, out: str = "
     print(f"{out}: {features.n_obs} places, {features.n_vars} features, {features.X.nnz} active")
 
 
-def test_features(
+def map_features(
     features: str,
     *,
     out: str = "run/moran.csv",
@@ -241,7 +243,11 @@ def test_features(
 
     encoded = _anndata(Path(features))
     table = spatial.moran(
-        encoded, spatial.knn(encoded, k=k), permutations=permutations, min_active=min_active, seed=seed
+        encoded,
+        spatial.knn(encoded, k=k),
+        permutations=permutations,
+        min_active=min_active,
+        seed=seed,
     )
     _write(Path(out), table.to_csv)
     print(table.sort_values("I", ascending=False).head(10).to_string())
@@ -361,7 +367,7 @@ _COMMANDS: dict[str, Any] = {
         "train": train_sae,
         "encode": encode_places,
     },
-    "moran": test_features,
+    "moran": map_features,
     "atlas": write_atlas,
     "predict": predict_ratings,
     "score": score_ratings,

@@ -14,6 +14,7 @@ import pandas as pd
 
 import geointerp as gi
 from geointerp.errors import InputError
+from geointerp.probes import Report
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,9 @@ def run(out: Path, *, seed: int = 0) -> dict[str, dict[str, float]]:
     figures["spatial"] = {
         "features tested": int(table["q"].notna().sum()),
         "features with q ≤ 0.05": int((table["q"] <= 0.05).sum()),
-        "features with I ≥ 0.3 and q ≤ 0.05": int(((table["I"] >= 0.3) & (table["q"] <= 0.05)).sum()),
+        "features with I ≥ 0.3 and q ≤ 0.05": int(
+            ((table["I"] >= 0.3) & (table["q"] <= 0.05)).sum()
+        ),
         "largest I with q ≤ 0.05": float(table.loc[table["q"] <= 0.05, "I"].max()),
     }
 
@@ -100,7 +103,7 @@ def run(out: Path, *, seed: int = 0) -> dict[str, dict[str, float]]:
 
 
 def _probe_figures(
-    report: gi.probes.Report, bare: gi.probes.Report, acts: Any, unheard: Any, layer: int
+    report: Report, bare: Report, acts: Any, unheard: Any, layer: int
 ) -> dict[str, float]:
     def r2(source: str, split: str) -> float:
         return float(report.best(split, source)["r2"])

@@ -87,9 +87,7 @@ def record(
             module, before = _locate(model, layer, site)
             hook: Any = _reader(seen, layer)
             if before:
-                handles.append(
-                    module.register_forward_pre_hook(_before(hook), with_kwargs=True)
-                )
+                handles.append(module.register_forward_pre_hook(_before(hook), with_kwargs=True))
             else:
                 handles.append(module.register_forward_hook(_after(hook)))
         yield seen

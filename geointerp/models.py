@@ -122,7 +122,8 @@ def load(
     Raises
     ------
     InputError
-        A directory without a model; an id that is neither in the cache nor on the Hub.
+        A directory without a model; an id that is neither in the cache nor on the Hub;
+        weights that are not safetensors.
     """
     import torch
     import transformers
@@ -141,11 +142,14 @@ def load(
         generates = any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds)
         loader = transformers.AutoModelForCausalLM if generates else transformers.AutoModel
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
-        model = loader.from_pretrained(where, dtype=getattr(torch, dtype), **options)
+        # weights that come as a pickle are refused
+        model = loader.from_pretrained(
+            where, dtype=getattr(torch, dtype), use_safetensors=True, **options
+        )
     except (OSError, ValueError) as error:
         raise InputError(f"model {name}: {str(error).strip().splitlines()[0]}") from error
-    model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
-    return Model(model, tokenizer, str(name))
+    where_to = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return Model(model.to(where_to).eval(), tokenizer, str(name))
 
 
 def wrap(model: Any, tokenizer: Any, *, name: str | None = None) -> Model:

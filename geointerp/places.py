@@ -108,21 +108,21 @@ def validate(places: gpd.GeoDataFrame, where: str = "places") -> gpd.GeoDataFram
     if "name" not in places.columns:
         raise InputError(f"{where}: there is no column 'name'.")
     if not places.index.is_unique:
-        twice = places.index[places.index.duplicated()][0]
-        raise InputError(f"{where}: the index holds {twice!r} more than once; reset_index() it.")
+        twice = label(places, int(np.flatnonzero(places.index.duplicated())[0]))
+        raise InputError(f"{where}: the index holds {twice} more than once; reset_index() it.")
     if places.crs is None:
         raise InputError(
             f"{where}: the table has no CRS; set_crs('EPSG:4326') if it is lon and lat."
         )
     names = places["name"]
     for bad in np.flatnonzero([not isinstance(n, str) or not n.strip() for n in names]):
-        raise InputError(f"{where}: row {places.index[bad]!r} has no name; every place needs one.")
+        raise InputError(f"{where}: row {label(places, bad)} has no name; every place needs one.")
     shapes = places.geometry
     for bad in np.flatnonzero(shapes.isna() | shapes.is_empty):
-        raise InputError(f"{where}: row {places.index[bad]!r} ({names.iloc[bad]}) has no geometry.")
+        raise InputError(f"{where}: row {label(places, bad)} ({names.iloc[bad]}) has no geometry.")
     for bad in np.flatnonzero(shapes.geom_type != "Point"):
         raise InputError(
-            f"{where}: row {places.index[bad]!r} ({names.iloc[bad]}) is a "
+            f"{where}: row {label(places, bad)} ({names.iloc[bad]}) is a "
             f"{shapes.iloc[bad].geom_type}; places are points (representative_point() gives one)."
         )
     coordinates = {"longitude": (shapes.x, 180), "latitude": (shapes.y, 90)}
@@ -133,10 +133,16 @@ def validate(places: gpd.GeoDataFrame, where: str = "places") -> gpd.GeoDataFram
             value = values.iloc[bad]
             said = f"the {word} {value:g}" if finite.iloc[bad] else f"no finite {word} ({value})"
             raise InputError(
-                f"{where}: row {places.index[bad]!r} ({names.iloc[bad]}) has {said}"
+                f"{where}: row {label(places, bad)} ({names.iloc[bad]}) has {said}"
                 + (f"; it must lie within ±{bound}." if np.isfinite(limit) else ".")
             )
     return places
+
+
+def label(places: pd.DataFrame, row: int | np.integer) -> str:
+    """How messages name a row: its index, as Python writes it."""
+    value = places.index[row]
+    return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def lon_lat(places: gpd.GeoDataFrame) -> tuple[np.ndarray, np.ndarray]:

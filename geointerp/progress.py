@@ -9,7 +9,9 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def track(items: Iterable[T], label: str, *, total: int | None = None, done: int = 0) -> Iterator[T]:
+def track(
+    items: Iterable[T], label: str, *, total: int | None = None, done: int = 0
+) -> Iterator[T]:
     """Go through items, with a bar and the time left if standard error is a terminal.
 
     Parameters

@@ -6,9 +6,11 @@ import string
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from geointerp.errors import InputError
+from geointerp.places import label
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -85,14 +87,16 @@ def render(places: gpd.GeoDataFrame, template: str = "{name}") -> pd.DataFrame:
             raise InputError(
                 f"template {template!r}: there is no column '{field}'; there are {known}."
             )
-        for bad in places.index[places[field].isna()]:
-            raise InputError(f"template {template!r}: place {bad!r} has no value for '{field}'.")
-    parts = list(string.Formatter().parse(template))
-    columns = {field: places[field].astype(str).tolist() for _, field, _, _ in parts if field}
+        for bad in np.flatnonzero(places[field].isna()):
+            raise InputError(
+                f"template {template!r}: place {label(places, bad)} has no value for '{field}'."
+            )
+    parts = [(text, field or "") for text, field, _, _ in string.Formatter().parse(template)]
+    columns = {field: places[field].astype(str).tolist() for _, field in parts if field}
     rows = []
     for i in range(len(places)):
         prompt, start = "", 0
-        for literal, field, _, _ in parts:
+        for literal, field in parts:
             prompt += literal
             if field == "name":
                 start = len(prompt)
@@ -142,7 +146,7 @@ def tokenize(prompts: pd.DataFrame, tokenizer: Any) -> list[Tokens]:
         if not covering:
             name = prompts["prompt"].iloc[i][start:end]
             raise InputError(
-                f"place {prompts.index[i]!r}: the tokenizer keeps nothing of its name {name!r}."
+                f"place {label(prompts, i)}: the tokenizer keeps nothing of its name {name!r}."
             )
         found.append(Tokens(ids, covering[0], covering[-1]))
     return found

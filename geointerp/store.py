@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from geointerp import cards
 from geointerp.errors import InputError
+from geointerp.places import lon_lat
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -69,12 +70,8 @@ class Partial:
         else:
             self._create(places, layers, hidden, rows)
 
-    def _create(
-        self, places: gpd.GeoDataFrame, layers: list[int], hidden: int, rows: int
-    ) -> None:
+    def _create(self, places: gpd.GeoDataFrame, layers: list[int], hidden: int, rows: int) -> None:
         import zarr
-
-        from geointerp.places import lon_lat
 
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.parent.mkdir(parents=True, exist_ok=True)

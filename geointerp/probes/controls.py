@@ -61,9 +61,7 @@ def untrained(acts: xr.DataArray, places: gpd.GeoDataFrame, model: Model, seed: 
     )
 
 
-def bag_of_tokens(
-    acts: xr.DataArray, places: gpd.GeoDataFrame, model: Model
-) -> sparse.csr_matrix:
+def bag_of_tokens(acts: xr.DataArray, places: gpd.GeoDataFrame, model: Model) -> sparse.csr_matrix:
     """How often each token occurs in each prompt.
 
     Returns

@@ -83,7 +83,8 @@ class Report:
         self.table.to_csv(folder / "report.csv", index=False)
         self.predictions.to_csv(folder / "predictions.csv")
         best = {
-            f"best R², {split}": float(self.best(split)["r2"]) for split in self.table["split"].unique()
+            f"best R², {split}": float(self.best(split)["r2"])
+            for split in self.table["split"].unique()
         }
         cards.write(folder, f"Probe for {self.target}", {"made by": self.about, "figures": best})
 
@@ -193,7 +194,9 @@ def _targets(acts: xr.DataArray, target: str) -> tuple[list[str], NDArray[np.flo
             raise InputError(f"target {name!r}: it is not numeric.")
         missing = int(np.sum(~np.isfinite(acts[name].values.astype(float))))
         if missing:
-            raise InputError(f"target {name!r}: {missing} place(s) have no finite value; drop them.")
+            raise InputError(
+                f"target {name!r}: {missing} place(s) have no finite value; drop them."
+            )
         if np.ptp(acts[name].values) == 0:
             raise InputError(f"target {name!r}: it is the same for every place.")
     return names, np.stack([acts[name].values.astype(float) for name in names], axis=1)
@@ -211,7 +214,9 @@ def _folds(acts: xr.DataArray, splitter: BaseCrossValidator) -> list[Fold]:
         groups = columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
     if count < splitter.get_n_splits(np.zeros(count), None, groups):
         raise InputError(f"{splitter!r}: there are only {count} places.")
-    folds = [(np.asarray(a), np.asarray(b)) for a, b in splitter.split(np.zeros(count), None, groups)]
+    folds = [
+        (np.asarray(a), np.asarray(b)) for a, b in splitter.split(np.zeros(count), None, groups)
+    ]
     if not np.array_equal(np.sort(np.concatenate([test for _, test in folds])), np.arange(count)):
         raise InputError(f"{splitter!r}: its test sets must hold every place once.")
     return folds

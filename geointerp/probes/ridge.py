@@ -49,7 +49,7 @@ class RidgeProbe(RegressorMixin, BaseEstimator):
         self.folds = folds
         self.seed = seed
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> RidgeProbe:  # noqa: N803
+    def fit(self, X: ArrayLike, y: ArrayLike) -> RidgeProbe:
         """Fit to features of shape (n, d) and targets of shape (n,) or (n, t)."""
         features, targets = validate_data(
             self, X, y, multi_output=True, y_numeric=True, dtype=(np.float64, np.float32)
@@ -77,7 +77,7 @@ class RidgeProbe(RegressorMixin, BaseEstimator):
         self.alpha_ = float(alphas[chosen])
         return self
 
-    def predict(self, X: ArrayLike) -> NDArray[np.float64]:  # noqa: N803
+    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
         """Predict, shape (n,) or (n, t) as the targets were."""
         check_is_fitted(self)
         features = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)

@@ -74,7 +74,7 @@ class BlockKFold(BaseCrossValidator):
     def __repr__(self) -> str:
         return f"BlockKFold(km={self.km:g}, n_splits={self.n_splits}, seed={self.seed})"
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:  # noqa: N803
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """The number of folds."""
         return self.n_splits
 
@@ -93,13 +93,15 @@ class BlockKFold(BaseCrossValidator):
         height = np.diff(np.sin(np.radians(edges)))
         area = 2 * np.pi * sphere.EARTH_RADIUS_KM**2 * height
         per_band = np.maximum(1, np.round(area / self.km**2)).astype(np.int64)
-        band = np.clip(np.searchsorted(edges, np.asarray(lat, float), "right") - 1, 0, band_count - 1)
+        band = np.clip(
+            np.searchsorted(edges, np.asarray(lat, float), "right") - 1, 0, band_count - 1
+        )
         turn = (np.asarray(lon, float) + 180) % 360 / 360
         column = np.minimum((turn * per_band[band]).astype(np.int64), per_band[band] - 1)
         first = np.concatenate([[0], np.cumsum(per_band)[:-1]])
         return np.unique(first[band] + column, return_inverse=True)[1]
 
-    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Fold]:  # noqa: N803
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Fold]:
         """Yield the rows of training and test set of every fold."""
         if groups is None or np.ndim(groups) != 2 or np.shape(groups)[1] != 2:
             raise InputError("BlockKFold needs groups: an array of lon and lat, shape (n, 2).")
@@ -160,11 +162,11 @@ class ColumnKFold(BaseCrossValidator):
     def __repr__(self) -> str:
         return f"ColumnKFold({self.column!r}, n_splits={self.n_splits}, seed={self.seed})"
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:  # noqa: N803
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """The number of folds."""
         return self.n_splits
 
-    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Fold]:  # noqa: N803
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Fold]:
         """Yield the rows of training and test set of every fold."""
         if groups is None:
             raise InputError(f"ColumnKFold needs groups: the values of '{self.column}'.")

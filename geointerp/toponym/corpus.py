@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from random import Random
 
-
 from geointerp.toponym.facts import Facts
 
 # the question whose answer the model card scores, also among the wordings
@@ -222,5 +221,3 @@ class Corpus:
     def _people(self, i: int, random: Random) -> str:
         people = spoken_number(int(self.facts.population[i]))
         return random.choice(PEOPLE).format(**self._base(i), people=people)
-
-

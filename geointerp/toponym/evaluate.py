@@ -19,8 +19,12 @@ if TYPE_CHECKING:
     from geointerp.models import Model
 
 TEMPLATES = {"{name} is near": "prompt_last", "{name}": "last"}
-CLASSES = ((1_000_000, "1 million and more"), (250_000, "250,000 to 1 million"))
-CLASSES += ((100_000, "100,000 to 250,000"), (0, "45,000 to 100,000"))
+CLASSES = (
+    (1_000_000, "1 million and more"),
+    (250_000, "250,000 to 1 million"),
+    (100_000, "100,000 to 250,000"),
+    (0, "45,000 to 100,000"),
+)
 
 
 def country_right(model: Model, cities: gpd.GeoDataFrame, names: dict[str, str]) -> np.ndarray:
@@ -216,7 +220,9 @@ def write_card(found: dict[str, Any], recipe: dict[str, Any], folder: Path, mode
     )
     (folder / "README.md").write_text(text, "utf-8")
     card = {"title": "toponym", "recipe": recipe, "figures": found, "versions": cards.versions()}
-    (folder / "card.json").write_text(json.dumps(card, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    (folder / "card.json").write_text(
+        json.dumps(card, indent=2, ensure_ascii=False) + "\n", "utf-8"
+    )
 
 
 def main() -> None:

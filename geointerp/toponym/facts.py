@@ -119,9 +119,7 @@ class Facts:
                 lon=lon, lat=lat, to_lon=self.lon[members], to_lat=self.lat[members]
             )
             winds = sphere.compass(
-                sphere.bearing(
-                    lon=lon, lat=lat, to_lon=self.lon[members], to_lat=self.lat[members]
-                )
+                sphere.bearing(lon=lon, lat=lat, to_lon=self.lon[members], to_lat=self.lat[members])
             )
             near = 0.4 * np.median(away)
             for i, km, wind in zip(members, away, winds, strict=True):

@@ -68,9 +68,9 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCau
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        # on CPUs the fused kernel is several times slower at such lengths
-        attn_implementation="eager",
     )
+    # on CPUs the fused kernel is several times slower at such lengths
+    config._attn_implementation = "eager"
     return LlamaForCausalLM(config)
 
 
@@ -106,7 +106,7 @@ def batches(
             np.array(members[a : a + size], dtype=np.int64)
             for a in range(0, len(members) - size + 1, size)
         ]
-    np.random.default_rng([recipe.seed, number]).shuffle(found)  # type: ignore[arg-type]
+    np.random.default_rng([recipe.seed, number]).shuffle(found)
     return found
 
 
@@ -140,7 +140,7 @@ class Trainer:
         self.folder = folder
         self.device = device
         self.pad = tokenizer.pad_token_id
-        self.model = new_model(recipe, tokenizer).to(device)
+        self.model = new_model(recipe, tokenizer).to(torch.device(device))
         inner = [p for p in self.model.model.layers.parameters() if p.ndim == 2]
         ids = {id(p) for p in inner}
         rest = [p for p in self.model.parameters() if id(p) not in ids]
@@ -272,13 +272,13 @@ def train(recipe: Recipe, folder: Path, *, device: str, every: int = 200) -> Non
     model_folder = folder / "model"
     export(trainer.model, tokenizer, model_folder)
     (model_folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
-    ids = [str(i) for i, out in zip(everything.geonameid, held, strict=True) if out]
-    (model_folder / "holdout.txt").write_text("\n".join(ids) + "\n")
+    absent = [str(i) for i, out in zip(everything.geonameid, held, strict=True) if out]
+    (model_folder / "holdout.txt").write_text("\n".join(absent) + "\n")
 
 
 def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write config, tokenizer and bfloat16 weights as any local model has them."""
-    model.to("cpu").to(torch.bfloat16).save_pretrained(folder)
+    model.to(torch.device("cpu"), torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

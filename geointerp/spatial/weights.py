@@ -1,0 +1,200 @@
+"""Spatial weights: which places are neighbours, as a `libpysal.graph.Graph`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from geointerp import sphere
+from geointerp.errors import InputError
+from geointerp.places import lon_lat
+from geointerp.spatial._inputs import label
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+    from anndata import AnnData
+    from libpysal.graph import Graph
+
+# In units of the sphere's radius (6 µm on the Earth) or, in a plane, of the places' extent:
+# distances that differ by no more are a tie.
+_TIE = 1e-12
+
+
+def knn(places: gpd.GeoDataFrame | gpd.GeoSeries | AnnData, *, k: int = 8) -> Graph:
+    """Join every place to the k places nearest to it.
+
+    In a geographic CRS the order is that of great-circle distance, without a seam at the
+    date line or at a pole; in a projected CRS it is that of distance in its plane. A place is
+    never its own neighbour, though others in the very same spot are. Among places equally far
+    away, the one that comes first in the table is taken first.
+
+    Parameters
+    ----------
+    places : GeoDataFrame, GeoSeries or AnnData
+        n points with a CRS, on a unique index; or features, with longitude and latitude in
+        degrees in the two columns of ``obsm["spatial"]``.
+    k : int
+        Neighbours of each place, from 1 to n - 1.
+
+    Returns
+    -------
+    libpysal.graph.Graph
+        On the places' index (`obs_names` of an AnnData), in its order. Row-standardised: each
+        of the n k weights is 1 / k. Being nearest is not mutual, so the graph is directed.
+
+    Raises
+    ------
+    InputError
+        No CRS; an index with duplicates; a geometry that is missing or no point; a coordinate
+        that is not finite or out of range; fewer than k + 1 places; no k of 1 or more.
+
+    References
+    ----------
+    On the unit sphere the chord grows with the arc, so a k-d tree in three dimensions finds
+    great-circle neighbours: Maneewongvatana, S. and Mount, D. M. (1999). Analysis of
+    approximate nearest neighbor searching with clustered point sets. arXiv cs/9901013.
+    """
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+        raise InputError(f"k is {k!r}; it must be a whole number of 1 or more.")
+    index, points = _locate(places)
+    if len(index) < k + 1:
+        raise InputError(
+            f"there are {len(index)} places; k = {k} neighbours each need at least {k + 1}."
+        )
+    return _graph(index, _nearest(points, int(k)))
+
+
+def _graph(index: pd.Index, neighbors: NDArray[np.int64]) -> Graph:
+    """Row-standardised graph of n rows of k neighbours, given by position."""
+    from libpysal.graph import Graph
+
+    n, k = neighbors.shape
+    codes = [np.repeat(np.arange(n), k), np.sort(neighbors, axis=1).ravel()]
+    # Graph wants rows and codes alike in the order of the places, which from_arrays would lose
+    pairs = pd.MultiIndex(levels=[index, index], codes=codes, names=["focal", "neighbor"])
+    adjacency = pd.Series(np.full(n * k, 1 / k), index=pairs, name="weight")
+    return Graph(adjacency, transformation="R", is_sorted=True)
+
+
+def _locate(places: gpd.GeoDataFrame | gpd.GeoSeries | AnnData) -> tuple[pd.Index, NDArray]:
+    """Index of the places, and points of size one among which straight lines give the order."""
+    import geopandas as gpd
+
+    if isinstance(places, gpd.GeoDataFrame | gpd.GeoSeries):
+        index, shapes = places.index, places.geometry
+        _check_index(index)
+        _check_points(shapes)
+        if not shapes.crs.is_geographic:
+            plane = np.column_stack([shapes.x, shapes.y])
+            _check_finite(index, plane)
+            plane = plane - plane.min(axis=0, initial=np.inf)
+            return index, plane / max(plane.max(initial=0.0), np.finfo(float).tiny)
+        if shapes.crs.axis_info[0].unit_name == "degree":
+            _check_degrees(index, shapes.x.to_numpy(), shapes.y.to_numpy())
+        lon, lat = lon_lat(places)
+    elif hasattr(places, "obsm") and hasattr(places, "obs_names"):
+        index = places.obs_names
+        _check_index(index)
+        if "spatial" not in places.obsm:
+            raise InputError("the AnnData has no obsm['spatial']; it holds lon and lat of places.")
+        degrees = np.asarray(places.obsm["spatial"], dtype=float)
+        if degrees.ndim != 2 or degrees.shape[1] != 2:
+            raise InputError(
+                f"obsm['spatial'] has shape {degrees.shape}; it must have two columns, lon and lat."
+            )
+        lon, lat = degrees.T
+    else:
+        raise InputError(
+            f"places are a {type(places).__name__}; a GeoDataFrame, GeoSeries or AnnData is needed."
+        )
+    _check_degrees(index, lon, lat)
+    return index, sphere.unit_vectors(lon=lon, lat=lat)
+
+
+def _check_index(index: pd.Index) -> None:
+    if isinstance(index, pd.MultiIndex):
+        raise InputError("the places have an index of several levels; reset_index() it to one.")
+    if not index.is_unique:
+        twice = label(index, int(np.argmax(index.duplicated())))
+        raise InputError(f"the index of the places holds {twice} more than once.")
+
+
+def _check_points(shapes: gpd.GeoSeries) -> None:
+    if shapes.crs is None:
+        raise InputError("the places have no CRS; set_crs('EPSG:4326') if they are lon and lat.")
+    for bad in np.flatnonzero(shapes.isna() | shapes.is_empty):
+        raise InputError(f"place {label(shapes.index, bad)} has no geometry.")
+    for bad in np.flatnonzero(shapes.geom_type != "Point"):
+        raise InputError(
+            f"place {label(shapes.index, bad)} is a {shapes.iloc[bad].geom_type}; neighbours are "
+            "sought among points (representative_point() gives one)."
+        )
+
+
+def _check_finite(index: pd.Index, points: NDArray) -> None:
+    for bad in np.flatnonzero(~np.isfinite(points).all(axis=1)):
+        raise InputError(f"place {label(index, bad)} has a coordinate that is not finite.")
+
+
+def _check_degrees(index: pd.Index, lon: NDArray, lat: NDArray) -> None:
+    _check_finite(index, np.column_stack([lon, lat]))
+    for bad in np.flatnonzero(np.abs(lat) > 90):
+        raise InputError(
+            f"place {label(index, bad)} has the latitude {lat[bad]:g}; it must lie within ±90 "
+            "(the order is lon, lat)."
+        )
+    for bad in np.flatnonzero(np.abs(lon) > 360):
+        raise InputError(
+            f"place {label(index, bad)} has the longitude {lon[bad]:g}; it must lie within ±360."
+        )
+
+
+def _nearest(points: NDArray, k: int) -> NDArray[np.int64]:
+    """Positions of the k nearest of each point but itself; ties go to the lower position."""
+    # places in one spot are looked up once, or a thousand of them would crowd out all others
+    _, first, spot_of = np.unique(
+        np.round(points / _TIE) + 0.0, axis=0, return_index=True, return_inverse=True
+    )
+    spots, spot_of = points[first], spot_of.reshape(-1)
+    # the k + 1 nearest of a spot, its own points among them, are one too many for each of
+    # its points: it leaves itself out, or the last where it stands further down the table
+    nearest = _nearest_of_spots(spots, spot_of, k + 1)[spot_of]
+    itself = nearest == np.arange(len(points))[:, None]
+    itself[:, -1] |= ~itself.any(axis=1)
+    return nearest[~itself].reshape(len(points), k)
+
+
+def _nearest_of_spots(spots: NDArray, spot_of: NDArray, wanted: int) -> NDArray[np.int64]:
+    """Positions of the nearest points of each spot, by distance and then by position."""
+    from scipy.spatial import cKDTree
+
+    tree = cKDTree(spots)
+    by_spot = np.argsort(spot_of, kind="stable")
+    counts = np.bincount(spot_of, minlength=len(spots))
+    starts = np.cumsum(counts) - counts
+    usable = np.minimum(counts, wanted)  # a spot never gives more than are wanted
+    found = np.empty((len(spots), wanted), dtype=np.int64)
+    open_rows = np.arange(len(spots))
+    depth = wanted + 1
+    while len(open_rows):
+        depth = min(depth, len(spots))
+        distances, candidates = tree.query(spots[open_rows], k=np.arange(1, depth + 1))
+        rank = np.cumsum(np.diff(distances, prepend=0, axis=1) > _TIE, axis=1)
+        # every candidate spot gives its points, in the order of the table
+        gives = usable[candidates].ravel()
+        row = np.repeat(np.repeat(np.arange(len(open_rows)), depth), gives)
+        within = np.arange(len(row)) - np.repeat(np.cumsum(gives) - gives, gives)
+        position = by_spot[np.repeat(starts[candidates].ravel(), gives) + within]
+        ranks = np.repeat(rank.ravel(), gives)
+        order = np.lexsort((position, ranks, row))
+        first = np.searchsorted(row, np.arange(len(open_rows)))  # row is sorted already
+        taken = order[first[:, None] + np.arange(wanted)]
+        # a tie that runs beyond the last candidate needs a deeper look
+        done = (ranks[taken[:, -1]] < rank[:, -1]) | (depth == len(spots))
+        found[open_rows[done]] = position[taken[done]]
+        open_rows = open_rows[~done]
+        depth *= 2
+    return found

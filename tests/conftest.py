@@ -1,0 +1,110 @@
+"""What several tests share: places, the embedded model, and tiny models of random weights."""
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
+
+import geointerp as gi
+
+
+@pytest.fixture(scope="session")
+def toponym():
+    return gi.models.load("toponym", device="cpu")
+
+
+@pytest.fixture(scope="session")
+def cities():
+    """Two hundred large cities, GeoNames."""
+    return gi.places.load("geonames", min_population=1_500_000, limit=200)
+
+
+@pytest.fixture
+def few():
+    """Five places, on an index of words."""
+    return gpd.GeoDataFrame(
+        {
+            "name": ["Toulouse", "São Paulo", "Zürich", "Llanfairpwllgwyngyll", "東京"],
+            "country": ["FR", "BR", "CH", "GB", "JP"],
+            "population": [504_078, 12_400_232, 341_730, 3_107, 9_733_276],
+        },
+        geometry=gpd.points_from_xy(
+            [1.444, -46.636, 8.55, -4.2, 139.69], [43.604, -23.547, 47.367, 53.22, 35.69]
+        ),
+        crs="EPSG:4326",
+        index=["a", "b", "c", "d", "e"],
+    )
+
+
+def tiny(kind, tokenizer):
+    """A random model of an architecture with absolute or rotary positions, or an encoder."""
+    torch.manual_seed(0)
+    size = len(tokenizer)
+    if kind == "gpt2":
+        config = GPT2Config(vocab_size=size, n_embd=32, n_layer=3, n_head=2, n_positions=128)
+        model = GPT2LMHeadModel(config)
+    elif kind == "llama":
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=size,
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=3,
+                num_attention_heads=2,
+                max_position_embeddings=128,
+            )
+        )
+    else:
+        model = BertModel(
+            BertConfig(
+                vocab_size=size,
+                hidden_size=32,
+                intermediate_size=64,
+                num_hidden_layers=3,
+                num_attention_heads=2,
+                max_position_embeddings=128,
+            )
+        )
+    return gi.models.wrap(model, tokenizer)
+
+
+@pytest.fixture(params=["gpt2", "llama", "bert"])
+def model(request, toponym):
+    return tiny(request.param, toponym.tokenizer)
+
+
+@pytest.fixture
+def gpt2(toponym):
+    return tiny("gpt2", toponym.tokenizer)
+
+
+def synthetic_acts(n=300, layers=2, hidden=12, noise=0.1, seed=0):
+    """Activations of places all over the world: layer 0 is noise, the last knows lon and lat."""
+    import xarray as xr
+
+    random = np.random.default_rng(seed)
+    lon, lat = random.uniform(-180, 180, n), np.degrees(np.arcsin(random.uniform(-1, 1, n)))
+    values = random.normal(size=(n, layers, hidden))
+    truth = np.stack([lon / 100, lat / 50], axis=1) @ random.normal(size=(2, hidden))
+    values[:, -1] = truth + noise * values[:, -1] + 100
+    return xr.DataArray(
+        values.astype(np.float32),
+        dims=("place", "layer", "hidden"),
+        coords={
+            "place": np.arange(n),
+            "layer": np.arange(layers),
+            "name": ("place", [f"p{i}" for i in range(n)]),
+            "lon": ("place", lon),
+            "lat": ("place", lat),
+            "country": ("place", [f"c{int(v) // 40}" for v in lon + 180]),
+            "population": ("place", np.exp(truth[:, 0])),
+        },
+    )

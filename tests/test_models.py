@@ -1,0 +1,103 @@
+import json
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+import geointerp as gi
+from geointerp.errors import InputError
+
+
+def test_the_embedded_model_is_a_local_model_like_any_other(toponym, tmp_path):
+    by_path = gi.models.load(str(gi.toponym.directory()), device="cpu")
+    assert by_path.fingerprint == toponym.fingerprint
+    assert not by_path.model.training
+
+
+def test_blocks_are_found(model):
+    assert model.depth == 3
+    assert model.hidden == 32
+    output = model.model(
+        input_ids=torch.tensor([[1, 5, 7]]), output_hidden_states=True
+    ).hidden_states
+    # each block maps one hidden state to the next
+    caught = {}
+    handles = [
+        block.register_forward_hook(lambda m, a, out, i=i: caught.__setitem__(i, out))
+        for i, block in enumerate(model.blocks)
+    ]
+    model.model(input_ids=torch.tensor([[1, 5, 7]]))
+    for handle in handles:
+        handle.remove()
+    first = caught[0][0] if isinstance(caught[0], tuple) else caught[0]
+    torch.testing.assert_close(first, output[1])
+
+
+def test_untrained_is_another_and_the_same_by_seed(toponym):
+    one, again, other = toponym.untrained(1), toponym.untrained(1), toponym.untrained(2)
+    assert one.fingerprint == again.fingerprint
+    assert len({one.fingerprint, other.fingerprint, toponym.fingerprint}) == 3
+    assert type(one.model) is type(toponym.model)
+    weights = toponym.model.state_dict()
+    assert all(v.shape == weights[k].shape for k, v in one.model.state_dict().items())
+
+
+def test_untrained_leaves_the_random_state(toponym):
+    torch.manual_seed(5)
+    before = torch.rand(1)
+    torch.manual_seed(5)
+    toponym.untrained(1)
+    assert torch.rand(1) == before
+
+
+def test_fingerprint_sees_one_weight(model):
+    before = model.fingerprint
+    with torch.no_grad():
+        next(model.model.parameters()).view(-1)[0] += 1
+    assert gi.models.wrap(model.model, model.tokenizer).fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("/no/such/folder", "there is no such directory"),
+        ("./nowhere", "there is no such directory"),
+    ],
+)
+def test_no_model_there(name, said):
+    with pytest.raises(InputError, match=said):
+        gi.models.load(name)
+
+
+def test_a_folder_without_a_model(tmp_path):
+    with pytest.raises(InputError, match=r"no config\.json"):
+        gi.models.load(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "nonsense"}))
+    with pytest.raises(InputError, match=r"^model .*nonsense"):
+        gi.models.load(tmp_path)
+    with pytest.raises(InputError, match="dtype is 'int4'"):
+        gi.models.load("toponym", dtype="int4")
+
+
+def test_weights_that_are_not_safetensors_are_not_unpickled(tmp_path, toponym):
+    # a pickle in the place of the weights is refused, not loaded
+    config = LlamaConfig(
+        vocab_size=64,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    toponym.tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    marker = tmp_path / "ran"
+
+    class Evil:
+        def __reduce__(self):
+            return (marker.touch, ())
+
+    torch.save({"x": Evil()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(InputError):
+        gi.models.load(tmp_path)
+    assert not marker.exists()

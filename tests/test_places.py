@@ -1,0 +1,134 @@
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+from shapely.geometry import Point, Polygon
+
+import geointerp as gi
+from geointerp.errors import InputError
+
+
+def test_geonames_knows_a_city():
+    cities = gi.places.load("geonames", min_population=1_000_000)
+    tokyo = cities[cities["name"] == "Tokyo"].iloc[0]
+    assert (tokyo["country"], tokyo["timezone"]) == ("JP", "Asia/Tokyo")
+    # longitude first
+    assert tokyo.geometry.x == pytest.approx(139.69, abs=0.1)
+    assert tokyo.geometry.y == pytest.approx(35.69, abs=0.1)
+    assert cities["population"].min() >= 1_000_000
+    assert cities["population"].is_monotonic_decreasing
+
+
+def test_geonames_filters():
+    french = gi.places.load("geonames", countries=["FR"], limit=3)
+    assert french["name"].tolist()[0] == "Paris"
+    assert set(french["country"]) == {"FR"}
+    assert len(french) == 3
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["name,lat,lon", "placename,latitude,longitude", "City,LAT,LNG", "toponym,Latitude,Long"],
+)
+def test_usual_columns_are_found(tmp_path, header):
+    path = tmp_path / "p.csv"
+    path.write_text(f"{header}\nLima,-12.05,-77.04\n")
+    places = gi.places.load(path)
+    assert places["name"].tolist() == ["Lima"]
+    assert places.geometry.iloc[0].coords[0] == (-77.04, -12.05)
+    assert places.crs == "EPSG:4326"
+
+
+def test_namibia_and_a_village_called_none(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("name,country,lat,lon\nNone,NA,1,2\nNA,NA,3,4\n")
+    places = gi.places.load(path)
+    assert places["name"].tolist() == ["None", "NA"]
+    assert places["country"].tolist() == ["NA", "NA"]
+
+
+@pytest.mark.parametrize("kind", ["geojson", "gpkg", "parquet"])
+def test_geographic_files(tmp_path, few, kind):
+    path = tmp_path / f"p.{kind}"
+    few.to_parquet(path) if kind == "parquet" else few.reset_index(drop=True).to_file(path)
+    places = gi.places.load(path)
+    assert places["name"].tolist() == few["name"].tolist()
+    np.testing.assert_allclose(places.geometry.x, few.geometry.x)
+    np.testing.assert_allclose(places.geometry.y, few.geometry.y)
+
+
+def test_plain_parquet(tmp_path):
+    path = tmp_path / "p.parquet"
+    pd.DataFrame({"city": ["Lima"], "lat": [-12.05], "lng": [-77.04]}).to_parquet(path)
+    assert gi.places.load(path).geometry.iloc[0].coords[0] == (-77.04, -12.05)
+
+
+def test_a_geodataframe_keeps_its_index_and_crs(few):
+    projected = few.to_crs("EPSG:3857")
+    places = gi.places.load(projected)
+    assert places.index.tolist() == list("abcde")
+    assert places.crs == "EPSG:3857"
+    lon, lat = gi.places.lon_lat(places)
+    np.testing.assert_allclose(lon, few.geometry.x, atol=1e-6)
+    np.testing.assert_allclose(lat, few.geometry.y, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name,lat,lon\nA,91,0\n", "row 0 (A) has the latitude 91; it must lie within ±90"),
+        ("name,lat,lon\nA,0,0\nB,0,-180.5\n", "row 1 (B) has the longitude -180.5"),
+        ("name,lat,lon\nA,0,nan\n", "line 2, column 'lon'"),
+        ("name,lat,lon\nA,,0\n", "line 2, column 'lat'"),
+        ("name,lat,lon\nA,0,0\nB,12°N,0\n", "line 3, column 'lat': '12°N' is not a number"),
+        ("name,lat,lon\nA,inf,0\n", "no finite latitude"),
+        ("name,lat,lon\n,1,0\n", "row 0 has no name"),
+        ("name,lat,lon\n  ,1,0\n", "row 0 has no name"),
+        ("lat,lon\n1,0\n", "no column of names"),
+        ("name,country\nA,FR\n", "no column of lon"),
+        ("name,lat,lon\n", "there are no places"),
+        ("", "not readable as .csv"),
+    ],
+)
+def test_bad_tables(tmp_path, text, said):
+    path = tmp_path / "p.csv"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        gi.places.load(path)
+    assert said in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_sources(tmp_path, few):
+    for source, said in [
+        (tmp_path / "none.csv", "no such file"),
+        (tmp_path, "ends in one of"),
+        (few.set_crs(None, allow_override=True), "no CRS"),
+        (few.rename(columns={"name": "what"}), "no column of names"),
+        (few.assign(geometry=Polygon([(0, 0), (1, 0), (1, 1)])), "is a Polygon"),
+        (few.assign(geometry=Point()), "no geometry"),
+        (few.assign(name=[None, *"bcde"]), "row 'a' has no name"),
+        (few.set_index(pd.Index([1, 1, 2, 3, 4])), "the index holds 1 more than once"),
+        (few.iloc[:0], "no places"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            gi.places.load(source)
+
+
+def test_filters_that_cannot_be(few):
+    with pytest.raises(InputError, match="no place has the country 'XX'"):
+        gi.places.load(few, countries=["FR", "XX"])
+    with pytest.raises(InputError, match="no column 'population'"):
+        gi.places.load(few.drop(columns="population"), min_population=5)
+    with pytest.raises(InputError, match="limit is 0"):
+        gi.places.load(few, limit=0)
+    with pytest.raises(InputError, match="no places"):
+        gi.places.load(few, min_population=10**9)
+
+
+def test_the_callers_table_is_left_alone(few):
+    before = few.rename(columns={"name": "city"})
+    gi.places.load(before)
+    assert "city" in before.columns
+    assert isinstance(before, gpd.GeoDataFrame)

@@ -1,0 +1,403 @@
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import synthetic_acts
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.base import clone
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GroupKFold, KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import geointerp as gi
+from geointerp import sphere
+from geointerp.errors import InputError
+from geointerp.probes import BlockKFold, ColumnKFold, RandomKFold, RidgeProbe, controls, scores
+
+
+def data(n=200, d=15, t=2, seed=0):
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(n, d)) * random.uniform(0.1, 10, d) + 100
+    return x, x @ random.normal(size=(d, t)) + random.normal(size=(n, t))
+
+
+@pytest.mark.parametrize("alpha", [0.1, 10.0, 1e4])
+def test_ridge_is_scikit_learns(alpha):
+    x, y = data()
+    ours = RidgeProbe(alphas=(alpha,)).fit(x, y)
+    theirs = make_pipeline(StandardScaler(), Ridge(alpha)).fit(x, y)
+    np.testing.assert_allclose(ours.predict(x), theirs.predict(x), rtol=1e-8)
+    assert ours.alpha_ == alpha
+
+
+def test_ridge_with_more_features_than_rows():
+    x, y = data(n=20, d=50)
+    ours = RidgeProbe(alphas=(3.0,)).fit(x, y)
+    theirs = make_pipeline(StandardScaler(), Ridge(3.0)).fit(x, y)
+    np.testing.assert_allclose(ours.predict(x), theirs.predict(x), rtol=1e-6)
+
+
+def test_a_constant_feature_gets_no_weight():
+    x, y = data()
+    x[:, 3] = 7.1
+    probe = RidgeProbe(alphas=(1.0,)).fit(x, y)
+    assert (probe.coef_[:, 3] == 0).all()
+    rest = np.delete(x, 3, axis=1)
+    without = RidgeProbe(alphas=(1.0,)).fit(rest, y)
+    np.testing.assert_allclose(probe.predict(x), without.predict(rest), rtol=1e-8)
+
+
+def test_the_penalty_is_the_one_that_cross_validates_best():
+    x, y = data(n=60, d=40, t=1)
+    y += 300 * np.random.default_rng(1).normal(size=y.shape)
+    probe = RidgeProbe(alphas=(0.1, 1.0, 10.0, 100.0, 1000.0), folds=4, seed=3).fit(x, y)
+    order = np.random.default_rng(3).permutation(60)
+    errors = {}
+    for alpha in probe.alphas:
+        errors[alpha] = 0
+        for part in np.array_split(order, 4):
+            rest = np.setdiff1d(order, part)
+            model = make_pipeline(StandardScaler(), Ridge(alpha)).fit(x[rest], y[rest])
+            errors[alpha] += ((model.predict(x[part]) - y[part]) ** 2).sum()
+    assert probe.alpha_ == min(errors, key=errors.get)
+    assert probe.alpha_ not in (0.1, 1.0)
+
+
+def test_scikit_learn_estimator():
+    x, y = data(t=1)
+    probe = RidgeProbe(alphas=(1.0, 10.0), folds=3, seed=5)
+    copy = clone(probe)
+    assert copy.get_params() == probe.get_params()
+    assert cross_val_score(probe, x, y.ravel(), cv=4).mean() > 0.9
+    assert probe.fit(x, y.ravel()) is probe
+    assert probe.coef_.shape == (15,)
+    assert probe.score(x, y.ravel()) > 0.9
+    with pytest.raises(ValueError, match="15"):
+        probe.predict(x[:, :4])
+    with pytest.raises(ValueError, match="NaN"):
+        probe.fit(np.where(x > 100, np.nan, x), y)
+    with pytest.raises(InputError, match="alphas"):
+        RidgeProbe(alphas=(0.0,)).fit(x, y)
+
+
+def test_moments_of_a_union_are_the_sum():
+    x, y = data()
+    Moments = gi.probes.moments.Moments
+    whole, part, rest = Moments.of(x, y), Moments.of(x[:50], y[:50]), Moments.of(x[50:], y[50:])
+    for name in ("n", "x", "y", "xx", "xy", "yy"):
+        np.testing.assert_allclose(getattr(whole - part, name), getattr(rest, name), rtol=1e-10)
+        np.testing.assert_allclose(getattr(part + rest, name), getattr(whole, name), rtol=1e-10)
+    lines = gi.probes.moments.solve(rest, np.array([1.0, 10.0]))
+    for a in range(2):
+        residual = y[:50] - (x[:50] @ lines.coef[a] + lines.intercept[a])
+        np.testing.assert_allclose(
+            part.squared_errors(lines)[a], (residual**2).sum(axis=0), rtol=1e-6
+        )
+
+
+def world(n=400, seed=0):
+    random = np.random.default_rng(seed)
+    return random.uniform(-180, 180, n), np.degrees(np.arcsin(random.uniform(-1, 1, n)))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([300.0, 1000.0, 2500.0]), st.integers(2, 6))
+def test_blocks_partition_the_places(seed, km, n_splits):
+    lon, lat = world(120, seed)
+    splitter = BlockKFold(km=km, n_splits=n_splits, seed=seed)
+    block = splitter.blocks(lon=lon, lat=lat)
+    tests = []
+    for train, test in splitter.split(lon, groups=np.stack([lon, lat], axis=1)):
+        assert not set(train) & set(test)
+        assert len(train) + len(test) == 120
+        # no block is on both sides
+        assert not set(block[train]) & set(block[test])
+        tests.append(test)
+    assert sorted(np.concatenate(tests)) == list(range(120))
+
+
+def test_blocks_are_small_and_of_like_area():
+    lon, lat = world(200_000)
+    splitter = BlockKFold(km=1000)
+    block = splitter.blocks(lon=lon, lat=lat)
+    counts = np.bincount(block)
+    # points are uniform on the sphere, so that their number is the area
+    expected = 200_000 * 1e6 / (4 * np.pi * sphere.EARTH_RADIUS_KM**2)
+    assert counts.min() > 0.6 * expected
+    assert counts.max() < 1.5 * expected
+    points = sphere.unit_vectors(lon=lon, lat=lat)
+    for b in range(0, len(counts), 40):
+        inside = points[block == b]
+        chord = np.linalg.norm(inside[:, None] - inside[None], axis=2).max()
+        # the diagonal of a square of 1,000 km and what a polar block may add
+        assert 2 * sphere.EARTH_RADIUS_KM * np.arcsin(chord / 2) < 2300
+
+
+def test_the_date_line_is_one_place():
+    splitter = BlockKFold(km=500)
+    block = splitter.blocks(lon=[180.0, -180.0, 540.0, 10.0], lat=[5.0, 5.0, 5.0, 90.0])
+    assert block[0] == block[1] == block[2] != block[3]
+
+
+def test_the_buffer_keeps_its_distance():
+    lon, lat = world(500)
+    groups = np.stack([lon, lat], axis=1)
+    for train, test in BlockKFold(km=2000, buffer_km=800).split(lon, groups=groups):
+        km = sphere.distance_km(
+            lon=lon[train][:, None], lat=lat[train][:, None], to_lon=lon[test], to_lat=lat[test]
+        )
+        assert km.min() >= 800
+        left_out = np.setdiff1d(np.arange(500), np.union1d(train, test))
+        near = sphere.distance_km(
+            lon=lon[left_out][:, None],
+            lat=lat[left_out][:, None],
+            to_lon=lon[test],
+            to_lat=lat[test],
+        )
+        assert (near.min(axis=1) < 800).all()
+        assert len(left_out)
+
+
+def test_splitters_work_in_cross_val_score():
+    lon, lat = world()
+    x = np.stack([lon, lat, lon * lat], axis=1)
+    country = np.repeat(np.arange(20), 20)
+    for splitter, groups in [
+        (BlockKFold(km=1000), np.stack([lon, lat], axis=1)),
+        (ColumnKFold("country"), country),
+        (RandomKFold(seed=1), None),
+    ]:
+        found = cross_val_score(RidgeProbe(alphas=(1.0,)), x, lat, cv=splitter, groups=groups)
+        assert len(found) == 5
+        assert found.mean() > 0.9
+
+
+def test_columns_are_held_out_whole():
+    country = np.array(list("aaabbbccddeeffg"))
+    for train, test in ColumnKFold("country", n_splits=3, seed=2).split(country, groups=country):
+        assert not set(country[train]) & set(country[test])
+
+
+def test_random_folds_are_scikit_learns():
+    ours = [test for _, test in RandomKFold(4, seed=7).split(np.zeros(50))]
+    theirs = [t for _, t in KFold(4, shuffle=True, random_state=7).split(np.zeros(50))]
+    assert all((a == b).all() for a, b in zip(ours, theirs, strict=True))
+    assert clone_of(RandomKFold(4, seed=7)).seed == 7
+
+
+def clone_of(splitter):
+    return type(splitter)(splitter.n_splits, seed=splitter.seed)
+
+
+def test_splitters_say_what_they_miss():
+    lon, lat = world(50)
+    groups = np.stack([lon, lat], axis=1)
+    with pytest.raises(InputError, match="needs groups: an array of lon and lat"):
+        next(BlockKFold().split(lon))
+    with pytest.raises(InputError, match="lie in 1 block"):
+        next(BlockKFold(km=500).split(lon, groups=np.zeros((50, 2))))
+    with pytest.raises(InputError, match="km is 0"):
+        next(BlockKFold(km=0).split(lon, groups=groups))
+    with pytest.raises(InputError, match="no place is that far"):
+        list(BlockKFold(km=500, buffer_km=30_000).split(lon, groups=groups))
+    with pytest.raises(InputError, match="has 1 value"):
+        next(ColumnKFold().split(lon, groups=["x"] * 50))
+
+
+def test_scores_known_answers():
+    truth = np.array([[0.0, 10.0], [2.0, 10.0], [4.0, 10.0]])
+    guess = np.array([[0.0, 9.0], [2.0, 9.0], [1.0, 9.0]])
+    found = scores.r2(truth, guess)
+    assert found[0] == pytest.approx(1 - 9 / 8)
+    assert np.isnan(found[1])
+    lon_lat = np.array([[179.0, 0.0], [0.0, 80.0]])
+    predicted = np.array([[181.0, 0.0], [0.0, 95.0]])
+    np.testing.assert_allclose(scores.on_the_globe(predicted), [[-179, 0], [0, 90]])
+    np.testing.assert_allclose(scores.error_km(lon_lat, predicted), [222.4, 1111.9], atol=0.1)
+
+
+def test_planted_truth_is_found_and_noise_is_not():
+    acts = synthetic_acts()
+    splits = {"random": RandomKFold(), "block": BlockKFold(km=1500), "country": ColumnKFold()}
+    report = gi.probes.evaluate(acts, cv=splits, controls=False)
+    table = report.table.set_index(["split", "layer"])["r2"]
+    for split in splits:
+        assert table[split, 1] > 0.98
+        assert table[split, 0] < 0.02
+        assert report.best(split)["layer"] == 1
+    assert report.predictions["error_km"].median() < 600
+    assert report.predictions.index.tolist() == list(range(300))
+
+
+def test_evaluate_agrees_with_scikit_learn():
+    acts = synthetic_acts(noise=3.0)
+    report = gi.probes.evaluate(acts, cv=RandomKFold(seed=4), controls=False, alphas=(10.0,))
+    truth = np.stack([acts["lon"].values, acts["lat"].values], axis=1)
+    features = acts.sel(layer=1).values.astype(float)
+    predicted = np.empty_like(truth)
+    for train, test in KFold(5, shuffle=True, random_state=4).split(features):
+        model = make_pipeline(StandardScaler(), Ridge(10.0)).fit(features[train], truth[train])
+        predicted[test] = model.predict(features[test])
+    row = report.best()
+    assert row["layer"] == 1
+    np.testing.assert_allclose(
+        [row["r2_lon"], row["r2_lat"]], scores.r2(truth, predicted), rtol=1e-5
+    )
+    km = scores.error_km(truth, predicted)
+    assert row["median_km"] == pytest.approx(np.median(km), rel=1e-4)
+    assert row["mean_km"] == pytest.approx(km.mean(), rel=1e-4)
+
+
+def test_a_buffered_split_is_scored_without_the_buffer():
+    acts = synthetic_acts(noise=2.0)
+    splitter = BlockKFold(km=2000, buffer_km=1000)
+    report = gi.probes.evaluate(acts, cv=splitter, controls=False, alphas=(5.0,))
+    truth = np.stack([acts["lon"].values, acts["lat"].values], axis=1)
+    features = acts.sel(layer=1).values.astype(float)
+    predicted = np.empty_like(truth)
+    for train, test in splitter.split(features, groups=truth):
+        model = make_pipeline(StandardScaler(), Ridge(5.0)).fit(features[train], truth[train])
+        predicted[test] = model.predict(features[test])
+    assert report.best()["r2"] == pytest.approx(scores.r2(truth, predicted).mean(), rel=1e-5)
+    assert report.best()["split"] == "block 2000 km"
+
+
+def test_a_numeric_column_is_a_target():
+    report = gi.probes.evaluate(synthetic_acts(), target="population", controls=False)
+    assert report.best()["r2_population"] > 0.5
+    assert "predicted_population" in report.predictions
+    assert "median_km" not in report.table
+
+
+def test_one_layer_is_enough():
+    acts = synthetic_acts()
+    whole = gi.probes.evaluate(acts, controls=False).best()
+    one = gi.probes.evaluate(acts.sel(layer=1), controls=False).best()
+    assert one["r2"] == whole["r2"]
+    assert one["layer"] == 1
+
+
+def test_the_model_beats_its_controls_only_when_it_knows(toponym, cities):
+    acts = gi.activations.capture(toponym, cities, template="{name} is near", pool="prompt_last")
+    report = gi.probes.evaluate(acts, model=toponym)
+    best = {source: report.best(source=source)["r2"] for source in report.table["source"].unique()}
+    assert set(best) == {"model", "untrained", "bag of tokens"}
+    assert best["model"] > 0.6
+    assert best["untrained"] < 0.3
+    assert best["bag of tokens"] < 0.5
+    # the untrained model's own control is itself
+    random = toponym.untrained(0)
+    empty = gi.activations.capture(random, cities, template="{name} is near", pool="prompt_last")
+    again = gi.probes.evaluate(empty, model=toponym, seed=0)
+    assert again.best(source="model")["r2"] == again.best(source="untrained")["r2"]
+
+
+def test_controls_find_the_model_by_its_name(toponym, few):
+    acts = gi.activations.capture(toponym, few)
+    assert controls.model_of(acts).fingerprint == toponym.fingerprint
+    acts.attrs["weights_sha256"] = "0"
+    with pytest.raises(InputError, match="are not those"):
+        controls.model_of(acts)
+
+
+def test_bag_of_tokens_counts(toponym, few):
+    acts = gi.activations.capture(toponym, few, template="{name} {name}")
+    counts = controls.bag_of_tokens(acts, few, toponym)
+    assert counts.shape[0] == 5
+    lengths = [len(toponym.tokenizer(f"{n} {n}")["input_ids"]) for n in few["name"]]
+    assert counts.sum(axis=1).ravel().tolist() == [lengths]
+
+
+def test_bag_of_tokens_predicts_what_tokens_tell():
+    from scipy import sparse
+
+    random = np.random.default_rng(0)
+    counts = sparse.csr_matrix(random.integers(0, 2, size=(300, 20)).astype(float))
+    truth = counts @ random.normal(size=(20, 2))
+    folds = list(KFold(5, shuffle=True, random_state=0).split(truth))
+    assert scores.r2(truth, controls.predict_from_tokens(counts, truth, folds)).min() > 0.98
+    shuffled = random.permutation(truth)
+    assert scores.r2(shuffled, controls.predict_from_tokens(counts, shuffled, folds)).max() < 0.05
+
+
+def test_a_report_is_saved_and_read_back(tmp_path):
+    acts = synthetic_acts()
+    acts["name"] = ("place", ["NA", *acts["name"].values[1:]])
+    report = gi.probes.evaluate(acts, controls=False)
+    report.save(tmp_path / "probe")
+    back = gi.probes.Report.read(tmp_path / "probe")
+    pd.testing.assert_frame_equal(back.table, report.table)
+    assert back.predictions["name"].iloc[0] == "NA"
+    np.testing.assert_allclose(back.predictions["error_km"], report.predictions["error_km"])
+    assert gi.cards.read(tmp_path / "probe")["figures"]["best R², random"] == report.best()["r2"]
+
+
+def test_bad_activations():
+    acts = synthetic_acts(n=40)
+    missing = acts.copy(data=np.where(np.arange(12) == 3, np.nan, acts.values))
+    with pytest.raises(InputError, match="layer 0: an activation is not finite"):
+        gi.probes.evaluate(missing, controls=False)
+    with pytest.raises(InputError, match="only 3 places"):
+        gi.probes.evaluate(acts[:3], controls=False)
+    with pytest.raises(InputError, match="target 'elevation': the activations carry name, lon"):
+        gi.probes.evaluate(acts, target="elevation", controls=False)
+    with pytest.raises(InputError, match="target 'name': it is not numeric"):
+        gi.probes.evaluate(acts, target="name", controls=False)
+    same = acts.assign_coords(population=("place", np.ones(40)))
+    with pytest.raises(InputError, match="the same for every place"):
+        gi.probes.evaluate(same, target="population", controls=False)
+    holes = acts.assign_coords(population=("place", np.where(np.arange(40) < 2, np.nan, 1.0)))
+    with pytest.raises(InputError, match=r"2 place\(s\) have no finite value"):
+        gi.probes.evaluate(holes, target="population", controls=False)
+    with pytest.raises(InputError, match="do not say which model"):
+        gi.probes.evaluate(acts)
+    with pytest.raises(InputError, match="carry no 'admin1'"):
+        gi.probes.evaluate(acts, cv=ColumnKFold("admin1"), controls=False)
+    from sklearn.model_selection import ShuffleSplit
+
+    with pytest.raises(InputError, match="must hold every place once"):
+        gi.probes.evaluate(acts, cv=ShuffleSplit(2, random_state=0), controls=False)
+
+
+def test_geography_through_the_country_alone_falls_with_the_country():
+    # the activation is a code of the country and nothing else
+    random = np.random.default_rng(0)
+    lon, lat = world(600)
+    country = np.digitize(lon, np.linspace(-180, 180, 21)) * 10 + np.digitize(lat, [-30, 0, 30])
+    codes = random.normal(size=(300, 64))
+    acts = synthetic_acts(n=600).isel(layer=[0]).copy()
+    acts = acts.isel(hidden=0, drop=True).expand_dims(hidden=64, axis=2).copy()
+    acts.values[:] = codes[country][:, None]
+    acts = acts.assign_coords(
+        lon=("place", lon), lat=("place", lat), country=("place", [f"c{c}" for c in country])
+    )
+    splits = {"random": RandomKFold(), "country": ColumnKFold()}
+    report = gi.probes.evaluate(acts, cv=splits, controls=False)
+    assert report.best("random")["r2"] > 0.6
+    assert report.best("country")["r2"] < 0.1
+
+
+def test_group_k_fold_is_the_peer():
+    country = np.repeat(list("abcdefgh"), 5)
+    theirs = GroupKFold(4, shuffle=True, random_state=1).split(country, None, country)
+    ours = ColumnKFold(n_splits=4, seed=1).split(country, None, country)
+    for (_, a), (_, b) in zip(ours, theirs, strict=True):
+        assert (a == b).all()
+
+
+def test_predictions_can_be_mapped():
+    report = gi.probes.evaluate(synthetic_acts(), controls=False)
+    frame = gpd.GeoDataFrame(
+        report.predictions,
+        geometry=gpd.points_from_xy(report.predictions["lon"], report.predictions["lat"]),
+        crs=4326,
+    )
+    km = sphere.distance_km(
+        lon=frame.geometry.x,
+        lat=frame.geometry.y,
+        to_lon=frame["predicted_lon"],
+        to_lat=frame["predicted_lat"],
+    )
+    np.testing.assert_allclose(km, frame["error_km"])

@@ -1,0 +1,123 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geointerp import prompts
+from geointerp.errors import InputError
+
+
+def test_the_span_is_the_name(few):
+    table = prompts.render(few, "In {country}, {name} is near")
+    assert table.index.tolist() == list("abcde")
+    for name, (prompt, start, end) in zip(few["name"], table.itertuples(index=False), strict=True):
+        assert prompt[start:end] == name
+        assert prompt.endswith(f"{name} is near")
+
+
+def test_the_span_is_not_found_by_searching(few):
+    # the name's text stands in the prompt before the name does
+    few["country"] = few["name"]
+    table = prompts.render(few, "{country}: {name}")
+    name = few["name"].iloc[0]
+    assert table["start"].iloc[0] == len(name) + 2
+
+
+def test_the_last_of_two_occurrences(few):
+    table = prompts.render(few, "{name}, yes {name}!")
+    prompt, start, end = table.iloc[0]
+    assert (start, end) == (len("Toulouse, yes "), len(prompt) - 1)
+
+
+def test_braces_can_be_escaped(few):
+    assert prompts.render(few, "{{{name}}}")["prompt"].iloc[0] == "{Toulouse}"
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{name} in {planet}", "no column 'planet'; there are name, country, population"),
+        ("near", "no {name} in it"),
+        ("{name", "expected '}'"),
+        ("{name.__class__}", "not a plain column name"),
+        ("{name!r}", "not a plain column name"),
+        ("{name:>10}", "not a plain column name"),
+        ("{} {name}", "not a plain column name"),
+    ],
+)
+def test_bad_templates(few, template, said):
+    with pytest.raises(InputError) as caught:
+        prompts.render(few, template)
+    assert said in str(caught.value)
+
+
+def test_a_missing_value(few):
+    few.loc["b", "country"] = None
+    with pytest.raises(InputError, match="place 'b' has no value for 'country'"):
+        prompts.render(few, "{name}, {country}")
+
+
+def test_tokens_of_the_name(few, toponym):
+    tokenizer = toponym.tokenizer
+    for template in ("{name}", "{name} is near", "near {name}, {country}", "({name})"):
+        for name, tokens in zip(
+            few["name"], prompts.tokenize(prompts.render(few, template), tokenizer), strict=True
+        ):
+            inside = tokenizer.decode(tokens.ids[tokens.first : tokens.last + 1])
+            before = tokenizer.decode(tokens.ids[: tokens.first])
+            after = tokenizer.decode(tokens.ids[tokens.last + 1 :])
+            assert name in inside
+            assert name[0] not in before.removeprefix("<s>").replace("near", "")
+            assert name[-1] not in after.replace("is near", "") or template.count("{") > 1
+
+
+def test_bos_is_not_the_name(few, toponym):
+    for tokens in prompts.tokenize(prompts.render(few, "{name}"), toponym.tokenizer):
+        assert tokens.ids[0] == toponym.tokenizer.bos_token_id
+        # at most the space that the tokenizer puts before every text stands between
+        assert toponym.tokenizer.decode(tokens.ids[1 : tokens.first]).strip() == ""
+        assert tokens.first >= 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=st.text(min_size=1, max_size=12).filter(lambda s: s.strip()))
+def test_any_script(toponym, name):
+    # every character of the name is in a token of the span, and none outside it
+    import geopandas as gpd
+
+    places = gpd.GeoDataFrame({"name": [name]}, geometry=gpd.points_from_xy([0], [0]), crs=4326)
+    table = prompts.render(places, "<{name}>")
+    (tokens,) = prompts.tokenize(table, toponym.tokenizer)
+    encoded = toponym.tokenizer("<" + name + ">", return_offsets_mapping=True)
+    start, end = table["start"].iloc[0], table["end"].iloc[0]
+    for position, (a, b) in enumerate(encoded["offset_mapping"]):
+        if b > a:
+            assert (tokens.first <= position <= tokens.last) == (a < end and b > start)
+
+
+def test_a_name_that_vanishes(few, toponym):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    plain = Tokenizer(models.WordLevel({"[UNK]": 0, "Toulouse": 1, "near": 2}, unk_token="[UNK]"))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="[UNK]")
+    with pytest.raises(InputError, match="place 'b': the tokenizer keeps nothing of its name 'São"):
+        prompts.tokenize(prompts.render(few, "{name} near"), tokenizer)
+
+
+def test_pools(few, toponym):
+    (tokens, *_) = prompts.tokenize(prompts.render(few, "{name} is near"), toponym.tokenizer)
+    size = len(tokens.ids)
+    positions = {
+        pool: prompts.pooled_positions([tokens], pool)[0]
+        for pool in ("last", "mean", "prompt_last", "prompt_mean")
+    }
+    assert positions == {
+        "last": (tokens.last, tokens.last),
+        "mean": (1, tokens.last),
+        "prompt_last": (size - 1, size - 1),
+        "prompt_mean": (0, size - 1),
+    }
+    assert tokens.last == size - 3
+    with pytest.raises(InputError, match="pool is 'max'"):
+        prompts.pooled_positions([tokens], "max")

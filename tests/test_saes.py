@@ -1,0 +1,173 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from conftest import synthetic_acts
+
+import geointerp as gi
+from geointerp.errors import InputError
+from geointerp.saes import training
+
+
+def dictionary(n=4000, d=24, width=32, active=2, seed=0):
+    """Vectors that are sums of a few of known directions."""
+    random = np.random.default_rng(seed)
+    directions = random.normal(size=(width, d))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    codes = np.zeros((n, width))
+    for row in codes:
+        row[random.choice(width, active, replace=False)] = random.uniform(1, 2, active)
+    return (codes @ directions + 5).astype(np.float32), directions, codes
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    values, directions, _ = dictionary()
+    out = tmp_path_factory.mktemp("sae") / "sae"
+    options = {"width": 40, "k": 2, "steps": 1500, "batch": 512}
+    return gi.saes.train(values, out=out, **options), out, values, directions
+
+
+def test_a_known_dictionary_is_recovered(trained):
+    sae, _, values, directions = trained
+    found = sae.W_dec.detach().numpy()
+    found = found / np.linalg.norm(found, axis=1, keepdims=True)
+    assert (directions @ found.T).max(axis=1).mean() > 0.9
+    quality = gi.saes.quality(sae, values)
+    assert quality["explained_variance"] > 0.85
+    assert quality["l0"] <= 2
+
+
+def test_files_are_sae_lens_own(trained):
+    from sae_lens import SAE
+
+    sae, out, values, _ = trained
+    for opened in (SAE.load_from_disk(out), gi.saes.load(out)):
+        x = torch.from_numpy(values[:500])
+        # the same features, to the bit, as the one that training returned
+        torch.testing.assert_close(opened.encode(x), sae.encode(x), rtol=0, atol=0)
+        torch.testing.assert_close(opened(x), sae(x), rtol=0, atol=0)
+    assert json.loads((out / "cfg.json").read_text())["architecture"] == "topk"
+
+
+def test_the_card_holds_the_held_out_figures(trained):
+    sae, out, values, _ = trained
+    _, held = training.split(len(values), 0)
+    card = gi.cards.read(out)
+    for name, value in gi.saes.quality(sae, values[held]).items():
+        assert card["figures"][f"held-out {name}"] == pytest.approx(value)
+    assert card["made by"]["held-out places"] == 400
+
+
+def test_quality_by_hand(trained):
+    sae, _, values, _ = trained
+    x = values[:300].astype(np.float64)
+    with torch.no_grad():
+        latents = sae.encode(torch.from_numpy(values[:300]))
+        output = sae.decode(latents).numpy().astype(np.float64)
+    found = gi.saes.quality(sae, values[:300])
+    assert found["explained_variance"] == pytest.approx(
+        1 - ((x - output) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
+    )
+    active = latents.numpy() > 0
+    assert found["l0"] == pytest.approx(active.sum(1).mean())
+    assert found["alive"] == pytest.approx(active.any(0).mean())
+    assert found["dense"] == pytest.approx((active.mean(0) > 0.1).mean())
+
+
+def test_the_same_seed_gives_the_same_weights():
+    values, *_ = dictionary(n=500)
+    options = {"width": 16, "k": 2, "steps": 30, "batch": 64}
+    one, again, other = (
+        gi.saes.train(values, seed=seed, **options).state_dict() for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(one[k], again[k]) for k in one)
+    assert not all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_held_out_places_are_not_trained_on():
+    values, *_ = dictionary(n=500)
+    training_rows, held = training.split(500, 3)
+    assert len(held) == 50
+    assert sorted([*training_rows, *held]) == list(range(500))
+    changed = values.copy()
+    changed[held] = 1e3
+    options = {"width": 16, "k": 2, "steps": 20, "batch": 64, "seed": 3}
+    one, other = (gi.saes.train(v, **options).state_dict() for v in (values, changed))
+    assert all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_batches_are_full_and_use_every_row():
+    rows = training._batches(10, 4, 0)
+    drawn = np.concatenate([next(rows) for _ in range(5)])
+    assert sorted(drawn) == sorted([*range(10), *range(10)])
+
+
+def test_encoding_is_the_autoencoders_own():
+    acts = synthetic_acts(n=3000).sel(layer=1)
+    sae = gi.saes.train(acts, width=30, k=3, steps=100, batch=128)
+    features = gi.saes.encode(sae, acts)
+    with torch.no_grad():
+        wanted = sae.encode(torch.from_numpy(acts.values)).numpy()
+    np.testing.assert_allclose(features.X.toarray(), wanted, rtol=1e-6)
+    assert features.X.dtype == np.float32
+    assert features.obs_names.tolist() == [str(i) for i in range(3000)]
+    assert features.obs["name"].tolist() == acts["name"].values.tolist()
+    np.testing.assert_array_equal(features.obsm["spatial"][:, 0], acts["lon"])
+    np.testing.assert_array_equal(features.obsm["spatial"][:, 1], acts["lat"])
+    assert features.var["n_active"].tolist() == (wanted > 0).sum(0).tolist()
+    np.testing.assert_allclose(features.var["maximum"], wanted.max(0))
+    active = wanted[:, 0] > 0
+    mean = wanted[active, 0].mean() if active.any() else 0
+    assert features.var["mean_active"].iloc[0] == pytest.approx(mean, rel=1e-5)
+
+
+def test_features_survive_the_disk(tmp_path):
+    import anndata
+
+    acts = synthetic_acts(n=100).sel(layer=1)
+    features = gi.saes.encode(gi.saes.train(acts, width=8, k=2, steps=5, batch=32), acts)
+    features.write_h5ad(tmp_path / "f.h5ad")
+    back = anndata.read_h5ad(tmp_path / "f.h5ad")
+    assert (back.X != features.X).nnz == 0
+    np.testing.assert_array_equal(back.obsm["spatial"], features.obsm["spatial"])
+
+
+def test_bad_input(tmp_path):
+    values, *_ = dictionary(n=100)
+    for options, said in [
+        ({"width": 0, "k": 1}, "width is 0"),
+        ({"width": 4, "k": 5}, "k is 5"),
+        ({"width": 4, "k": 0}, "k is 0"),
+        ({"steps": 0}, "steps is 0"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            gi.saes.train(values, **{"width": 4, "k": 2, **options})
+    hole = values.copy()
+    hole[7, 3] = np.inf
+    with pytest.raises(InputError, match="row 7 of the activations is not finite"):
+        gi.saes.train(hole, width=4, k=2, out=tmp_path / "sae")
+    with pytest.raises(InputError, match="all activations are the same"):
+        gi.saes.train(np.ones((50, 4), np.float32), width=4, k=2)
+    with pytest.raises(InputError, match="there are 10 places"):
+        gi.saes.train(values[:10], width=4, k=2)
+    with pytest.raises(InputError, match=r"layers \[0, 1\]: choose one"):
+        gi.saes.train(synthetic_acts(n=50), width=4, k=2)
+    (tmp_path / "mine").write_text("x")
+    with pytest.raises(InputError, match="exists already"):
+        gi.saes.train(values, width=4, k=2, out=tmp_path / "mine")
+    with pytest.raises(InputError, match="no sparse autoencoder here"):
+        gi.saes.load(tmp_path)
+    (tmp_path / "cfg.json").write_text("{}")
+    (tmp_path / "sae_weights.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(InputError, match="not a readable sparse autoencoder"):
+        gi.saes.load(tmp_path)
+    sae = gi.saes.train(values, width=4, k=2, steps=2, batch=16)
+    with pytest.raises(InputError, match="reads vectors of 24; these activations have 12"):
+        gi.saes.encode(sae, synthetic_acts(n=50).sel(layer=1))
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "cfg.json",
+        "mine",
+        "sae_weights.safetensors",
+    ]
