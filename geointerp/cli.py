@@ -76,9 +76,7 @@ def capture_activations(
     device: str | None = None,
     trust_remote_code: bool = False,
 ) -> None:
-    """Run every place's prompt through a model and store one vector per layer.
-
-    Killed and started again, it goes on where it stopped.
+    """Run every place's prompt through a model and store one vector per layer, resumably.
 
     Args:
         model: toponym (the embedded one), a local directory, or an id on the Hugging Face Hub.
@@ -390,7 +388,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     given = [_underscored(part) for part in given]
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("httpx", "transformers", "sae_lens", "matplotlib"):
+    for noisy in ("anndata", "httpx", "matplotlib", "sae_lens", "transformers"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -72,7 +72,8 @@ def run(out: Path, *, seed: int = 0) -> dict[str, dict[str, float]]:
     sae = gi.saes.train(acts.sel(layer=layer), width=WIDTH, k=K, out=part / "sae", seed=seed)
     figures["sparse autoencoder"] = gi.cards.read(part / "sae")["figures"]
     features = gi.saes.encode(sae, acts.sel(layer=layer))
-    features.write_h5ad(part / "features.h5ad")
+    # written from a copy: AnnData turns columns of text into categories as it writes
+    features.copy().write_h5ad(part / "features.h5ad")
 
     log.info("Moran's I of every feature, 999 permutations")
     table = gi.spatial.moran(features, gi.spatial.knn(cities, k=8), permutations=999, seed=seed)
@@ -92,10 +93,16 @@ def run(out: Path, *, seed: int = 0) -> dict[str, dict[str, float]]:
     ratings = gi.geollm.predict(model, prompts)
     rated.drop(columns="geometry").join(ratings).to_csv(part / "ratings.csv")
     truth = np.log10(rated["population"])
-    figures["GeoLLM, log10 population"] = _numbers(gi.geollm.score(ratings, truth))
+    ratings.attrs["task"] = "Population"
+    figures["GeoLLM, log10 population"] = {
+        **_numbers(gi.geollm.score(ratings, truth)),
+        "median probability of a rating at all": float(ratings["mass"].median()),
+    }
 
     log.info("the page")
-    gi.atlas.write(features, table, out=part / "atlas", report=report, figures=figures)
+    gi.atlas.write(
+        features, table, out=part / "atlas", report=report, figures=figures, ratings=ratings
+    )
     (part / "figures.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
     os.replace(part, out)
     _print(figures, out / "atlas" / "index.html")
@@ -127,6 +134,12 @@ def _numbers(scores: pd.Series) -> dict[str, float]:
     return {str(name): float(v) for name, v in scores.items() if isinstance(v, int | float)}
 
 
+def _number(value: float) -> str:
+    if float(value).is_integer() or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3f}" if abs(value) >= 0.001 else f"{value:.2g}"
+
+
 def _print(figures: dict[str, dict[str, float]], page: Path) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -137,7 +150,7 @@ def _print(figures: dict[str, dict[str, float]], page: Path) -> None:
         shown.add_section()
         shown.add_row(f"[bold]{stage}[/bold]", "")
         for name, value in rows.items():
-            shown.add_row(name, f"{value:,.0f}" if float(value).is_integer() else f"{value:.3f}")
+            shown.add_row(name, _number(value))
     console = Console(width=80)
     console.print(shown)
     console.print(f"Open {page}", soft_wrap=True, highlight=False)

@@ -148,8 +148,9 @@ def load(
         )
     except (OSError, ValueError) as error:
         raise InputError(f"model {name}: {str(error).strip().splitlines()[0]}") from error
-    where_to = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return Model(model.to(where_to).eval(), tokenizer, str(name))
+    # moved as the torch module that it is: the method of transformers is typed too narrowly
+    moved = torch.nn.Module.to(model, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return Model(moved.eval(), tokenizer, str(name))
 
 
 def wrap(model: Any, tokenizer: Any, *, name: str | None = None) -> Model:

@@ -1,5 +1,11 @@
 """What several tests share: places, the embedded model, and tiny models of random weights."""
 
+import os
+
+# read when transformers is imported
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 import geopandas as gpd
 import numpy as np
 import pytest

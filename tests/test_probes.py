@@ -266,7 +266,8 @@ def test_a_buffered_split_is_scored_without_the_buffer():
 
 def test_a_numeric_column_is_a_target():
     report = gi.probes.evaluate(synthetic_acts(), target="population", controls=False)
-    assert report.best()["r2_population"] > 0.5
+    # its logarithm is linear in the activations, itself it is not
+    assert 0.1 < report.best()["r2_population"] < 0.9
     assert "predicted_population" in report.predictions
     assert "median_km" not in report.table
 
@@ -341,7 +342,9 @@ def test_bad_activations():
         gi.probes.evaluate(missing, controls=False)
     with pytest.raises(InputError, match="only 3 places"):
         gi.probes.evaluate(acts[:3], controls=False)
-    with pytest.raises(InputError, match="target 'elevation': the activations carry name, lon"):
+    with pytest.raises(
+        InputError, match="target 'elevation': the activations carry place, name, lon"
+    ):
         gi.probes.evaluate(acts, target="elevation", controls=False)
     with pytest.raises(InputError, match="target 'name': it is not numeric"):
         gi.probes.evaluate(acts, target="name", controls=False)

@@ -140,7 +140,8 @@ class Trainer:
         self.folder = folder
         self.device = device
         self.pad = tokenizer.pad_token_id
-        self.model = new_model(recipe, tokenizer).to(torch.device(device))
+        self.model = new_model(recipe, tokenizer)
+        torch.nn.Module.to(self.model, device)
         inner = [p for p in self.model.model.layers.parameters() if p.ndim == 2]
         ids = {id(p) for p in inner}
         rest = [p for p in self.model.parameters() if id(p) not in ids]
@@ -278,7 +279,8 @@ def train(recipe: Recipe, folder: Path, *, device: str, every: int = 200) -> Non
 
 def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write config, tokenizer and bfloat16 weights as any local model has them."""
-    model.to(torch.device("cpu"), torch.bfloat16).save_pretrained(folder)
+    torch.nn.Module.to(model, "cpu", torch.bfloat16)
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

@@ -1,0 +1,25 @@
+import json
+
+from geointerp import cards
+
+
+def test_a_card_is_written_twice_the_same(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        cards.write(tmp_path / folder, "Thing", {"made by": {"seed": 0}, "figures": {"x": 0.5}})
+    for name in ("card.json", "card.md"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    card = cards.read(tmp_path / "a")
+    assert card["figures"] == {"x": 0.5}
+    assert card["versions"]["torch"].startswith("2.")
+    assert json.loads((tmp_path / "a" / "card.json").read_text()) == card
+
+
+def test_no_value_breaks_the_table(tmp_path):
+    cards.write(tmp_path, "T", {"made by": {"template": "{name} | <b>\n| x"}})
+    (row,) = [r for r in (tmp_path / "card.md").read_text().splitlines() if "template" in r]
+    assert row == "| template | {name} \\| &lt;b> \\| x |"
+
+
+def test_no_card(tmp_path):
+    assert cards.read(tmp_path) == {}
