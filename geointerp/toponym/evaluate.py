@@ -190,7 +190,8 @@ Asked "Which country is … in?" it is right for {right:.1%} of its cities, and 
 those it never held (by their spelling alone).
 
 "R² within" compares with the group's own mean: below 0, the mean of the group would do better
-than the probe, which knows nothing of groups.
+than the probe, which knows nothing of groups. It is of predictions wrapped onto the globe, where
+one that runs over the date line ends far away; the R² above is not.
 
 ### By continent (GeoNames codes)
 
