@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,11 +64,11 @@ class Model:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over names, shapes and bytes of the weights, in hexadecimal."""
+        import torch
+
         digest = hashlib.sha256()
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            import torch
-
             flat = tensor.detach().cpu().contiguous().reshape(-1)
             digest.update(flat.view(torch.uint8).numpy())
         return digest.hexdigest()
@@ -123,19 +124,24 @@ def load(
     ------
     InputError
         A directory without a model; an id that is neither in the cache nor on the Hub;
-        weights that are not safetensors.
+        weights that are not safetensors, cannot be read or don't fill the model; a device
+        that is not there.
     """
     import torch
     import transformers
+    from safetensors import SafetensorError
 
-    where = _locate(name)
+    where, target = _locate(name), chosen_device(device)
     if dtype not in ("float32", "bfloat16", "float16"):
         raise InputError(f"dtype is {dtype!r}; it must be float32, bfloat16 or float16.")
+    local = Path(where).is_dir()
     options: dict[str, Any] = {
         "revision": revision,
         "trust_remote_code": trust_remote_code,
-        "local_files_only": Path(where).is_dir(),
+        "local_files_only": local,
     }
+    # it tells of every retry; the error at the end says enough
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         config = transformers.AutoConfig.from_pretrained(where, **options)
         kinds = config.architectures or []
@@ -143,14 +149,46 @@ def load(
         loader = transformers.AutoModelForCausalLM if generates else transformers.AutoModel
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
         # weights that come as a pickle are refused
-        model = loader.from_pretrained(
-            where, dtype=getattr(torch, dtype), use_safetensors=True, **options
+        model, filled = loader.from_pretrained(
+            where,
+            dtype=getattr(torch, dtype),
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
         )
-    except (OSError, ValueError) as error:
-        raise InputError(f"model {name}: {str(error).strip().splitlines()[0]}") from error
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        looked = "" if local else "there is no such folder, and as an id on the Hub: "
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"model {name}: {looked}{said}") from error
+    # an encoder's pooler stands outside the residual stream
+    missing = sorted(key for key in filled["missing_keys"] if "pooler" not in key.split("."))
+    if missing:
+        raise InputError(
+            f"model {name}: its files hold no weights for {missing[0]} "
+            f"({len(missing)} such); they would be random."
+        )
     # moved as the torch module that it is: the method of transformers is typed too narrowly
-    moved = torch.nn.Module.to(model, device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return Model(moved.eval(), tokenizer, str(name))
+    return Model(torch.nn.Module.to(model, target).eval(), tokenizer, str(name))
+
+
+def chosen_device(device: str | None) -> torch.device:
+    """The device of a name; a GPU if there is one, when none is named.
+
+    Raises
+    ------
+    InputError
+        A device that torch does not know or that this machine does not have.
+    """
+    import torch
+
+    try:
+        found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"device {device!r} is not there; cpu is, and cuda where torch sees a GPU."
+        ) from error
+    return found
 
 
 def wrap(model: Any, tokenizer: Any, *, name: str | None = None) -> Model:

@@ -25,11 +25,16 @@ class Tokens(NamedTuple):
         Token ids, with the special tokens that the tokenizer adds.
     first, last : int
         Positions in `ids` of the placename's first and last token, both inclusive.
+    begin, end : int
+        Positions of the prompt's own first and last token, both inclusive: without the
+        special tokens, such as BOS, that the tokenizer adds around it.
     """
 
     ids: list[int]
     first: int
     last: int
+    begin: int
+    end: int
 
 
 def fields(template: str) -> list[str]:
@@ -127,28 +132,40 @@ def tokenize(prompts: pd.DataFrame, tokenizer: Any) -> list[Tokens]:
     Raises
     ------
     InputError
-        A tokenizer without offsets; a placename that no token covers.
+        A tokenizer without offsets; a placename that no token covers, or that holds the
+        text of a special token, such as ``</s>``.
     """
     if not getattr(tokenizer, "is_fast", False):
         raise InputError(
             f"{type(tokenizer).__name__} gives no character offsets; load its fast version."
         )
     encoded = tokenizer(
-        prompts["prompt"].tolist(), return_offsets_mapping=True, return_attention_mask=False
+        prompts["prompt"].tolist(),
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+        return_attention_mask=False,
     )
     unknown = tokenizer.unk_token_id
+    special = set(tokenizer.all_special_ids) - {unknown}
     found = []
     for i, (start, end) in enumerate(zip(prompts["start"], prompts["end"], strict=True)):
         ids, offsets = encoded["input_ids"][i], encoded["offset_mapping"][i]
-        covering = [
-            t for t, (a, b) in enumerate(offsets) if a < end and b > start and ids[t] != unknown
-        ]
+        own = [t for t, added in enumerate(encoded["special_tokens_mask"][i]) if not added]
+        covering = [t for t in own if offsets[t][0] < end and offsets[t][1] > start]
+        name = prompts["prompt"].iloc[i][start:end]
+        for t in covering:
+            if ids[t] in special:
+                raise InputError(
+                    f"place {label(prompts, i)}: its name {name!r} holds "
+                    f"{tokenizer.convert_ids_to_tokens(ids[t])!r}, which the tokenizer reads as "
+                    "a special token."
+                )
+        covering = [t for t in covering if ids[t] != unknown]
         if not covering:
-            name = prompts["prompt"].iloc[i][start:end]
             raise InputError(
                 f"place {label(prompts, i)}: the tokenizer keeps nothing of its name {name!r}."
             )
-        found.append(Tokens(ids, covering[0], covering[-1]))
+        found.append(Tokens(ids, covering[0], covering[-1], own[0], own[-1]))
     return found
 
 
@@ -160,13 +177,14 @@ def pooled_positions(tokens: Sequence[Tokens], pool: str) -> list[tuple[int, int
     tokens : sequence of Tokens
     pool : {"last", "mean", "prompt_last", "prompt_mean"}
         The last token of the placename; the mean over its tokens; the last token of the
-        prompt; the mean over the prompt's tokens (with the special ones, such as BOS).
+        prompt; the mean over the prompt's tokens. The special tokens around a prompt are in
+        none: with BOS in the mean, every place would share one huge vector.
     """
     spans = {
         "last": lambda t: (t.last, t.last),
         "mean": lambda t: (t.first, t.last),
-        "prompt_last": lambda t: (len(t.ids) - 1, len(t.ids) - 1),
-        "prompt_mean": lambda t: (0, len(t.ids) - 1),
+        "prompt_last": lambda t: (t.end, t.end),
+        "prompt_mean": lambda t: (t.begin, t.end),
     }
     if pool not in spans:
         raise InputError(f"pool is {pool!r}; it must be one of {', '.join(spans)}.")

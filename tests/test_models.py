@@ -79,8 +79,8 @@ def test_a_folder_without_a_model(tmp_path):
         gi.models.load("toponym", dtype="int4")
 
 
-def test_weights_that_are_not_safetensors_are_not_unpickled(tmp_path, toponym):
-    # a pickle in the place of the weights is refused, not loaded
+def saved(folder, tokenizer, **changes):
+    """A tiny Llama on disk, its config changed after its weights were written."""
     config = LlamaConfig(
         vocab_size=64,
         hidden_size=8,
@@ -88,8 +88,47 @@ def test_weights_that_are_not_safetensors_are_not_unpickled(tmp_path, toponym):
         num_hidden_layers=1,
         num_attention_heads=1,
     )
-    LlamaForCausalLM(config).save_pretrained(tmp_path)
-    toponym.tokenizer.save_pretrained(tmp_path)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"num_hidden_layers": 2}, "its files hold no weights for model.layers.1"),
+        ({"intermediate_size": 16}, "^model .*mismatch"),
+    ],
+)
+def test_weights_that_do_not_fill_the_model_are_refused(tmp_path, toponym, changes, said):
+    # they would be random, and every figure of them wrong
+    with pytest.raises(InputError, match=said):
+        gi.models.load(saved(tmp_path, toponym.tokenizer, **changes))
+
+
+def test_weights_that_cannot_be_read(tmp_path, toponym):
+    folder = saved(tmp_path, toponym.tokenizer)
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.truncate(500)
+    with pytest.raises(InputError, match="^model "):
+        gi.models.load(folder)
+
+
+def test_a_device_that_is_not_there():
+    with pytest.raises(InputError, match="device 'toaster' is not there"):
+        gi.models.load("toponym", device="toaster")
+
+
+def test_a_misspelt_folder_is_said_to_be_none():
+    with pytest.raises(InputError, match="model toponmy: there is no such folder"):
+        gi.models.load("toponmy")
+
+
+def test_weights_that_are_not_safetensors_are_not_unpickled(tmp_path, toponym):
+    # a pickle in the place of the weights is refused, not loaded
+    saved(tmp_path, toponym.tokenizer)
     (tmp_path / "model.safetensors").unlink()
     marker = tmp_path / "ran"
 

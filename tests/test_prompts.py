@@ -105,6 +105,31 @@ def test_a_name_that_vanishes(few, toponym):
         prompts.tokenize(prompts.render(few, "{name} near"), tokenizer)
 
 
+def test_the_special_tokens_of_an_encoder_are_in_no_pool(few):
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["[CLS]", "[SEP]", "Toulouse", "is", "near"]
+    plain = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="near"))
+    plain.pre_tokenizer = pre_tokenizers.Whitespace()
+    plain.post_processor = processors.TemplateProcessing(
+        "[CLS] $A [SEP]", special_tokens=[("[CLS]", 0), ("[SEP]", 1)]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=plain, cls_token="[CLS]", sep_token="[SEP]"
+    )
+    (tokens,) = prompts.tokenize(prompts.render(few.iloc[:1], "{name} is near"), tokenizer)
+    assert tokens.ids == [0, 2, 3, 4, 1]
+    assert prompts.pooled_positions([tokens], "prompt_last") == [(3, 3)]
+    assert prompts.pooled_positions([tokens], "prompt_mean") == [(1, 3)]
+
+
+def test_a_name_is_never_read_as_a_special_token(few, toponym):
+    few.loc["c", "name"] = "Zür</s>ich"
+    with pytest.raises(InputError, match="place 'c': its name 'Zür</s>ich' holds '</s>'"):
+        prompts.tokenize(prompts.render(few, "{name}"), toponym.tokenizer)
+
+
 def test_pools(few, toponym):
     (tokens, *_) = prompts.tokenize(prompts.render(few, "{name} is near"), toponym.tokenizer)
     size = len(tokens.ids)
@@ -116,7 +141,8 @@ def test_pools(few, toponym):
         "last": (tokens.last, tokens.last),
         "mean": (1, tokens.last),
         "prompt_last": (size - 1, size - 1),
-        "prompt_mean": (0, size - 1),
+        # BOS is in no mean
+        "prompt_mean": (1, size - 1),
     }
     assert tokens.last == size - 3
     with pytest.raises(InputError, match="pool is 'max'"):
