@@ -89,7 +89,12 @@ def capture(
     # a site that does not exist must be known before a folder is made
     with hooks.record(model, found, site):
         pass
-    identity = _identity(model, places, tokens, template, found, site, pool)
+    identity = {
+        **_identity(model, places, tokens, template, found, site, pool),
+        # they change rounding, and so the bytes
+        "batch_tokens": batch_tokens,
+        "padding_side": padding_side,
+    }
     if out is not None and store.exists(Path(out), identity):
         log.info("%s: all %d places were there already", out, len(places))
         return open(out)

@@ -46,7 +46,7 @@ class Partial:
     Raises
     ------
     InputError
-        If the unfinished store found there is of another identity.
+        If what stands under the unfinished name is of another identity, or no store.
     """
 
     def __init__(
@@ -62,8 +62,10 @@ class Partial:
         self.path = out.with_name(out.name + ".partial")
         self.identity = dict(identity)
         self._done = self.path / "done"
-        if (self.path / "zarr.json").exists() and self._done.exists():
+        self._card = self.path / "card.md"
+        if self.path.exists() and any(self.path.iterdir()):
             _refuse_other(self.path, self.identity)
+        if self._done.exists() or self._card.exists():
             # what a killed write left under a name of its own
             for stray in self.path.rglob("*.partial"):
                 stray.unlink()
@@ -110,7 +112,9 @@ class Partial:
 
     def holds(self, block: int) -> bool:
         """Whether a block is wholly written."""
-        return (self._done / str(block)).exists()
+        # markers go last, when the card is there
+        whole = self._card.exists() and not self._done.exists()
+        return whole or (self._done / str(block)).exists()
 
     def write(self, block: int, start: int, values: NDArray[np.float32]) -> None:
         """Write the rows of a block, then mark it as done.
@@ -130,8 +134,8 @@ class Partial:
 
     def finish(self, card: Mapping[str, Mapping[str, Any]]) -> None:
         """Write the card and give the store its name."""
-        shutil.rmtree(self._done)
         cards.write(self.path, "Activations", card)
+        shutil.rmtree(self._done, ignore_errors=True)
         os.replace(self.path, self.out)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import geointerp as gi
-from geointerp import prompts
+from geointerp import prompts, store
 from geointerp.errors import InputError
 
 
@@ -112,6 +112,8 @@ def test_another_run_is_refused_with_the_difference_named(gpt2, few, tmp_path):
         ({"layers": 0}, r"layers [0, 1, 2] where this one has [0]"),
         ({"pool": "mean"}, "pool 'last' where"),
         ({"site": "attn_out"}, "site 'resid_post' where"),
+        ({"batch_tokens": 99}, "batch_tokens 8192 where"),
+        ({"padding_side": "left"}, "padding_side 'right' where"),
     ]:
         with pytest.raises(InputError) as caught:
             gi.activations.capture(gpt2, few, out=out, **change)
@@ -131,6 +133,43 @@ def test_another_run_is_refused_with_the_difference_named(gpt2, few, tmp_path):
     with pytest.raises(InputError, match="it holds something else"):
         gi.activations.capture(gpt2, few, out=other)
     assert (other / "thesis.txt").read_text() == "mine"
+
+
+def test_a_foreign_folder_of_the_unfinished_name_is_not_touched(gpt2, few, tmp_path):
+    foreign = tmp_path / "acts.zarr.partial"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="partial: it holds something else"):
+        gi.activations.capture(gpt2, few, out=tmp_path / "acts.zarr")
+    assert (foreign / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("at", ["replace", "rmtree", "open_group"])
+def test_a_kill_at_the_start_or_the_end_loses_nothing(gpt2, few, tmp_path, monkeypatch, caplog, at):
+    import zarr
+
+    class Killed(BaseException):
+        pass
+
+    def dies(path, *args, **kwargs):
+        mine = {"replace": "killed.zarr.partial", "rmtree": "done", "open_group": path.name}
+        if path.name != mine[at] or at == "open_group":
+            real(path, *args, **kwargs)
+        if path.name == mine[at]:
+            raise Killed
+
+    where = {"replace": store.os, "rmtree": store.shutil, "open_group": zarr}[at]
+    real = getattr(where, at)
+    gi.activations.capture(gpt2, few, out=tmp_path / "whole.zarr")
+    out = tmp_path / "killed.zarr"
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(where, at, dies)
+        gi.activations.capture(gpt2, few, out=out)
+    assert not out.exists()
+    with caplog.at_level("INFO"):
+        gi.activations.capture(gpt2, few, out=out)
+    assert f"kept {0 if at == 'open_group' else 5} of 5 places" in caplog.text
+    assert same_tree(tmp_path / "whole.zarr", out)
 
 
 def test_bad_input_leaves_nothing_behind(gpt2, few, tmp_path):
