@@ -1,5 +1,6 @@
 import json
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import torch
@@ -53,7 +54,7 @@ def test_files_are_sae_lens_own(trained):
 
 def test_the_card_holds_the_held_out_figures(trained):
     sae, out, values, _ = trained
-    _, held = training.split(len(values), 0)
+    _, held = training.split(values, 0)
     card = gi.cards.read(out)
     for name, value in gi.saes.quality(sae, values[held]).items():
         assert card["figures"][f"held-out {name}"] == pytest.approx(value)
@@ -88,14 +89,71 @@ def test_the_same_seed_gives_the_same_weights():
 
 def test_held_out_places_are_not_trained_on():
     values, *_ = dictionary(n=500)
-    training_rows, held = training.split(500, 3)
+    training_rows, held = training.split(values, 3)
     assert len(held) == 50
     assert sorted([*training_rows, *held]) == list(range(500))
     changed = values.copy()
-    changed[held] = 1e3
+    changed[held] += 1e3
     options = {"width": 16, "k": 2, "steps": 20, "batch": 64, "seed": 3}
     one, other = (gi.saes.train(v, **options).state_dict() for v in (values, changed))
     assert all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_namesakes_are_on_one_side():
+    # cities of one name have one vector: held out, it must not be trained on
+    values = np.repeat(np.random.default_rng(0).normal(size=(100, 4)), 2, axis=0)
+    values = values.astype(np.float32)
+    training_rows, held = training.split(values, 0)
+    assert len(held) == 20
+    assert not {row.tobytes() for row in values[held]} & {
+        row.tobytes() for row in values[training_rows]
+    }
+
+
+def test_a_training_that_diverges_writes_nothing(tmp_path):
+    values, *_ = dictionary(n=100)
+    with pytest.raises(InputError, match="the training diverged.*learning_rate is 1e\\+30"):
+        gi.saes.train(
+            values, width=4, k=2, steps=30, batch=16, learning_rate=1e30, out=tmp_path / "sae"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_an_autoencoder_cannot_do_is_said(caplog):
+    values = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
+    gi.saes.train(values, width=100, k=50, steps=1, batch=16)
+    assert "width 100 is more than the 54 places to train on" in caplog.text
+    caplog.clear()
+    gi.saes.train(values, width=4, k=2, steps=200, batch=16)
+    assert "more than the" not in caplog.text
+    gi.saes.train(10 + values, width=4, k=2, steps=1, learning_rate=10, batch=16)
+    assert "explains less than their mean does" in caplog.text
+
+
+def test_activations_of_another_kind_are_refused(gpt2, few, caplog, tmp_path):
+    import pandas as pd
+
+    many = gpd.GeoDataFrame(pd.concat([few] * 6, ignore_index=True), crs=few.crs)
+    many["name"] += many.index.map(str)
+    acts = gi.activations.capture(gpt2, many)
+    options = {"width": 8, "k": 2, "steps": 5, "batch": 16}
+    gi.saes.train(acts.sel(layer=1), out=tmp_path / "sae", **options)
+    sae = gi.saes.load(tmp_path / "sae")
+    gi.saes.encode(sae, acts.sel(layer=1))
+    with pytest.raises(InputError, match="trained on layer 1; these are of 2"):
+        gi.saes.encode(sae, acts.sel(layer=2))
+    with pytest.raises(InputError, match="trained on weights_sha256"):
+        gi.saes.encode(sae, gi.activations.capture(gpt2.untrained(1), many, layers=1))
+    with pytest.raises(InputError, match="trained on site 'resid_post'"):
+        gi.saes.encode(sae, gi.activations.capture(gpt2, many, layers=1, site="mlp_out"))
+    assert "trained on" not in caplog.text
+    other = gi.activations.capture(gpt2, many, layers=1, template="{name}!")
+    gi.saes.encode(sae, other)
+    assert "trained on template '{name}'; these are of '{name}!'" in caplog.text
+    # activations that say little of themselves are taken as they are
+    bare = acts.sel(layer=1).assign_attrs({"units": "none"})
+    del bare.attrs["model"]
+    gi.saes.encode(gi.saes.train(bare, **options), bare)
 
 
 def test_batches_are_full_and_use_every_row():

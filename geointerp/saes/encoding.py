@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from geointerp.saes.files import matrix
+from geointerp.errors import InputError
+from geointerp.saes.files import matrix, origin
 from geointerp.saes.quality import CHUNK
 
 if TYPE_CHECKING:
     import anndata
+
+log = logging.getLogger(__name__)
 
 
 def encode(sae: Any, acts: Any) -> anndata.AnnData:
@@ -35,13 +39,15 @@ def encode(sae: Any, acts: Any) -> anndata.AnnData:
     Raises
     ------
     InputError
-        Activations of another size, of several layers, or that are not finite.
+        Activations of another size, model, site or layer than it was trained on, of
+        several layers, or that are not finite.
     """
     import anndata
     import torch
 
     from geointerp.activations import places_of
 
+    _check_origin(sae, acts)
     values = matrix(acts, sae.cfg.d_in)
     parts = []
     with torch.inference_mode():
@@ -63,7 +69,20 @@ def encode(sae: Any, acts: Any) -> anndata.AnnData:
         index=pd.Index([str(i) for i in range(features.shape[1])], name="feature"),
     )
     lon_lat = np.stack([acts["lon"].values, acts["lat"].values], axis=1)
-    origin = {k: v for k, v in acts.attrs.items() if v is not None}
+    source = {k: v for k, v in acts.attrs.items() if v is not None and k != "store"}
     return anndata.AnnData(
-        features, obs=obs, var=var, obsm={"spatial": lon_lat}, uns={"activations": origin}
+        features, obs=obs, var=var, obsm={"spatial": lon_lat}, uns={"activations": source}
     )
+
+
+def _check_origin(sae: Any, acts: Any) -> None:
+    """Refuse another model, site or layer; say when the prompts were others."""
+    found = origin(acts)
+    for key in ("weights_sha256", "site", "layer", "template", "pool"):
+        trained = sae.cfg.metadata.get(key)
+        if trained is None or key not in found or found[key] == trained:
+            continue
+        said = f"the autoencoder was trained on {key} {trained!r}; these are of {found[key]!r}"
+        if key not in ("template", "pool"):
+            raise InputError(f"{said}.")
+        log.warning("%s", said)

@@ -70,3 +70,24 @@ def matrix(acts: Any, size: int | None = None) -> NDArray[np.float32]:
         row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
         raise InputError(f"row {row} of the activations is not finite.")
     return values
+
+
+def origin(acts: Any) -> dict[str, Any]:
+    """Where activations of one layer come from, in the words of sae-lens's metadata.
+
+    Returns
+    -------
+    dict
+        Empty for an array that does not say.
+    """
+    attrs = getattr(acts, "attrs", {})
+    if "model" not in attrs or "layer" not in acts.coords:
+        return {}
+    layer = int(np.ravel(acts["layer"].values)[0])
+    kept = ("site", "template", "pool", "weights_sha256", "untrained_seed", "places_sha256")
+    return {
+        "model_name": attrs["model"],
+        "hook_name": f"blocks.{layer}.{attrs.get('site')}",
+        "layer": layer,
+        **{key: attrs[key] for key in kept if attrs.get(key) is not None},
+    }

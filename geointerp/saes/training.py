@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+import hashlib
+import logging
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from geointerp import cards, progress
+from geointerp import artefacts, cards, progress
 from geointerp.errors import InputError
-from geointerp.saes.files import load, matrix
+from geointerp.models import chosen_device
+from geointerp.saes.files import load, matrix, origin
 from geointerp.saes.quality import quality
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger(__name__)
 
 HOLDOUT = 0.1
 
@@ -34,7 +42,7 @@ def train(
     """Train a TopK sparse autoencoder (Gao et al. 2024) with sae-lens's model and losses.
 
     A tenth of the places, drawn by the seed, is held out and decides nothing but the
-    figures on the card. Activations are scaled to unit variance for training and the
+    figures on the card; places with the same vector, such as namesakes, are on one side. Activations are scaled to unit variance for training and the
     scale is folded into the weights. Latents that have not fired for as many places as
     there are in the training set get the auxiliary loss that revives them.
 
@@ -66,7 +74,8 @@ def train(
     ------
     InputError
         `k` or `width` out of range, activations that are not finite or all alike, fewer
-        than 20 places, or an `out` that exists.
+        than 20 places, an `out` that exists, a device that is not there, or a training
+        that diverged.
 
     References
     ----------
@@ -82,12 +91,20 @@ def train(
             raise InputError(f"{name} is {number}; it must be 1 or more.")
     if len(values) < 20:
         raise InputError(f"there are {len(values)} places; an autoencoder needs 20 at the least.")
-    if out is not None and Path(out).exists():
-        raise InputError(f"{out}: it exists already; choose another output or delete it.")
-    training, held = split(len(values), seed)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if (values == values[0]).all():
+        raise InputError("all activations are the same; there is nothing to learn.")
+    if out is not None:
+        artefacts.refuse_existing(Path(out))
+    target = chosen_device(device)
+    training, held = split(values, seed)
+    if width > len(training):
+        log.warning(
+            "width %d is more than the %d places to train on; they can't fill it",
+            width,
+            len(training),
+        )
     autoencoder = _fit(
-        values[training], width, k, steps, batch, learning_rate, seed, device, _origin(acts)
+        values[training], width, k, steps, batch, learning_rate, seed, target, origin(acts)
     )
     about = {
         "function": "geointerp.saes.train",
@@ -100,36 +117,38 @@ def train(
         "seed": seed,
         "training places": len(training),
         "held-out places": len(held),
-        **_origin(acts),
+        **origin(acts),
     }
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "sae"
+    with ExitStack() as stack:
+        if out is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "sae"
+        else:
+            folder = stack.enter_context(artefacts.whole(Path(out)))
         autoencoder.save_inference_model(folder)
         trained = load(folder)
         figures = {f"held-out {key}": v for key, v in quality(trained, values[held]).items()}
         cards.write(folder, "Sparse autoencoder", {"made by": about, "figures": figures})
-        if out is not None:
-            final = Path(out)
-            part = final.with_name(final.name + ".partial")
-            final.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(part, ignore_errors=True)
-            shutil.copytree(folder, part)
-            os.replace(part, final)
+    if figures["held-out explained_variance"] < 0:
+        log.warning(
+            "on held-out places the autoencoder explains less than their mean does: train longer, "
+            "on more places, or with fewer latents"
+        )
     return trained
 
 
-def split(count: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to train on and rows held out, each in ascending order.
+def split(values: NDArray[np.float32], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to train on and rows held out, each in ascending order; equal rows go together.
 
     Parameters
     ----------
-    count : int
-        Number of places.
+    values : ndarray of float32, shape (place, hidden)
     seed : int
     """
-    order = np.random.default_rng(seed).permutation(count)
-    held = max(1, round(HOLDOUT * count))
-    return np.sort(order[held:]), np.sort(order[:held])
+    keys = [hashlib.blake2b(row, digest_size=16).digest() for row in values]
+    group, distinct = pd.factorize(np.array(keys, dtype=object))
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    held = np.isin(group, order[: max(1, round(HOLDOUT * len(distinct)))])
+    return np.flatnonzero(~held), np.flatnonzero(held)
 
 
 def _fit(
@@ -140,8 +159,8 @@ def _fit(
     batch: int,
     learning_rate: float,
     seed: int,
-    device: str,
-    origin: dict[str, Any],
+    device: torch.device,
+    about: dict[str, Any],
 ) -> Any:
     import torch
     from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig
@@ -149,8 +168,6 @@ def _fit(
 
     mean = values.mean(axis=0, dtype=np.float64)
     spread = float(np.sqrt(((values - mean) ** 2).mean(dtype=np.float64)))
-    if spread == 0:
-        raise InputError("all activations are the same; there is nothing to learn.")
     scale = 1 / spread
     data = torch.from_numpy(values).to(device) * scale
     with torch.random.fork_rng(devices=[]):
@@ -159,8 +176,8 @@ def _fit(
             d_in=values.shape[1],
             d_sae=width,
             k=k,
-            device=device,
-            metadata=SAEMetadata(**origin),
+            device=str(device),
+            metadata=SAEMetadata(**about),
         )
         autoencoder = TopKTrainingSAE(config)
     autoencoder.b_dec.data = torch.from_numpy((mean * scale).astype(np.float32)).to(device)
@@ -187,6 +204,11 @@ def _fit(
         optimizer.zero_grad()
         fired = (output.feature_acts > 0).any(dim=0)
         silent = torch.where(fired, 0, silent + len(inputs))
+    if not all(bool(torch.isfinite(p).all()) for p in autoencoder.parameters()):
+        raise InputError(
+            f"the training diverged: its weights are not finite; learning_rate is {learning_rate}, "
+            "make it smaller."
+        )
     autoencoder.fold_activation_norm_scaling_factor(scale)
     return autoencoder
 
@@ -201,17 +223,3 @@ def _batches(count: int, size: int, seed: int) -> Any:
             left = np.concatenate([left, random.permutation(count)])
         yield left[:size]
         left = left[size:]
-
-
-def _origin(acts: Any) -> dict[str, Any]:
-    """What the activations say of where they come from."""
-    attrs = dict(getattr(acts, "attrs", {}))
-    if not attrs:
-        return {}
-    layer = int(np.ravel(acts["layer"].values)[0])
-    return {
-        "model_name": attrs["model"],
-        "hook_name": f"blocks.{layer}.{attrs['site']}",
-        "layer": layer,
-        **{key: attrs[key] for key in ("template", "pool", "weights_sha256", "places_sha256")},
-    }
