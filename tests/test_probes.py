@@ -204,6 +204,8 @@ def test_splitters_say_what_they_miss():
         list(BlockKFold(km=500, buffer_km=30_000).split(lon, groups=groups))
     with pytest.raises(InputError, match="has 1 value"):
         next(ColumnKFold().split(lon, groups=["x"] * 50))
+    with pytest.raises(InputError, match="'country': 2 place.s. have no value, the first in row 1"):
+        next(ColumnKFold(n_splits=2).split(lon, groups=["x", None, "y", float("nan")]))
 
 
 def test_scores_known_answers():
@@ -291,7 +293,7 @@ def test_the_model_beats_its_controls_only_when_it_knows(toponym, cities):
     # the untrained model's own control is itself
     random = toponym.untrained(0)
     empty = gi.activations.capture(random, cities, template="{name} is near", pool="prompt_last")
-    again = gi.probes.evaluate(empty, model=toponym, seed=0)
+    again = gi.probes.evaluate(empty, model=random, seed=0)
     assert again.best(source="model")["r2"] == again.best(source="untrained")["r2"]
 
 
@@ -301,6 +303,24 @@ def test_controls_find_the_model_by_its_name(toponym, few):
     acts.attrs["weights_sha256"] = "0"
     with pytest.raises(InputError, match="are not those"):
         controls.model_of(acts)
+
+
+def test_controls_need_to_know_what_they_are_controls_of(toponym, few):
+    acts = gi.activations.capture(toponym, few)
+    assert controls.model_of(acts, toponym) is toponym
+    with pytest.raises(InputError, match="weights of toponym are not those"):
+        controls.model_of(acts, toponym.untrained(1))
+    for key in ("template", "site", "pool", "model", "weights_sha256"):
+        partial = acts.assign_attrs({})
+        del partial.attrs[key]
+        with pytest.raises(InputError, match=f"do not say of which {key}"):
+            controls.model_of(partial, toponym)
+
+
+def test_controls_compute_as_the_activations_did(few):
+    half = gi.models.load("toponym", device="cpu", dtype="bfloat16")
+    acts = gi.activations.capture(half, few, layers=0)
+    assert controls.model_of(acts).fingerprint == half.fingerprint
 
 
 def test_bag_of_tokens_counts(toponym, few):
@@ -354,7 +374,7 @@ def test_bad_activations():
     holes = acts.assign_coords(population=("place", np.where(np.arange(40) < 2, np.nan, 1.0)))
     with pytest.raises(InputError, match=r"2 place\(s\) have no finite value"):
         gi.probes.evaluate(holes, target="population", controls=False)
-    with pytest.raises(InputError, match="do not say which model"):
+    with pytest.raises(InputError, match="do not say of which model"):
         gi.probes.evaluate(acts)
     with pytest.raises(InputError, match="carry no 'admin1'"):
         gi.probes.evaluate(acts, cv=ColumnKFold("admin1"), controls=False)

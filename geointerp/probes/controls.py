@@ -21,24 +21,26 @@ if TYPE_CHECKING:
 TOKEN_ALPHAS = (0.1, 1.0, 10.0, 100.0)
 
 
-def model_of(acts: xr.DataArray) -> Model:
-    """The model that activations came from, loaded by the name that they carry.
+def model_of(acts: xr.DataArray, model: Model | None = None) -> Model:
+    """The model that activations came from: the one given, or loaded by the name they carry.
 
     Raises
     ------
     InputError
-        If they carry no name, or the weights found by it are others.
+        If they do not say what they are of, or the weights are others.
     """
-    name = acts.attrs.get("model")
-    if name is None:
-        raise InputError(
-            "these activations do not say which model they are of: give model=, or controls=False."
-        )
-    model = models.load(name)
-    if acts.attrs.get("untrained_seed") is not None:
-        model = model.untrained(acts.attrs["untrained_seed"])
-    if model.fingerprint != acts.attrs.get("weights_sha256"):
-        raise InputError(f"the weights of {name} are not those the activations came from.")
+    for key in ("model", "weights_sha256", "template", "site", "pool"):
+        if key not in acts.attrs:
+            raise InputError(
+                f"these activations do not say of which {key} they are, and the controls need it: "
+                "give controls=False."
+            )
+    if model is None:
+        model = models.load(acts.attrs["model"], dtype=acts.attrs.get("computed_in", "float32"))
+        if acts.attrs.get("untrained_seed") is not None:
+            model = model.untrained(acts.attrs["untrained_seed"])
+    if model.fingerprint != acts.attrs["weights_sha256"]:
+        raise InputError(f"the weights of {model.name} are not those the activations came from.")
     return model
 
 

@@ -148,7 +148,7 @@ def evaluate(
     sources = {MODEL: acts}
     places = places_of(acts)
     if controls:
-        model = model or control.model_of(acts)
+        model = control.model_of(acts, model)
         sources[UNTRAINED] = control.untrained(acts, places, model, seed)
     steps = [(source, int(layer)) for source in sources for layer in acts["layer"].values]
     for source, layer in progress.track(steps, "probe"):

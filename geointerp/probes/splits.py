@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 from sklearn.model_selection import BaseCrossValidator, GroupKFold, KFold
@@ -170,6 +171,12 @@ class ColumnKFold(BaseCrossValidator):
         """Yield the rows of training and test set of every fold."""
         if groups is None:
             raise InputError(f"ColumnKFold needs groups: the values of '{self.column}'.")
+        missing = np.flatnonzero(pd.isna(np.asarray(groups, dtype=object)))
+        if len(missing):
+            raise InputError(
+                f"column '{self.column}': {len(missing)} place(s) have no value, the first in row "
+                f"{missing[0]}; fill or drop them."
+            )
         values = np.asarray(groups, dtype=str)
         found = len(np.unique(values))
         if found < self.n_splits:
