@@ -1,4 +1,5 @@
 import re
+import unicodedata
 from itertools import islice
 
 import numpy as np
@@ -33,11 +34,25 @@ def test_it_is_large_enough_and_small_enough():
 def test_a_tenth_is_held_out(everything):
     held = world.holdout(everything)
     assert sum(held) / len(held) == pytest.approx(0.1, abs=0.001)
-    listed = (gi.toponym.directory() / "holdout.txt").read_text().split()
-    assert listed == [str(i) for i, out in zip(everything.geonameid, held, strict=True) if out]
-    apart = gi.toponym.cities(held_out=True)
-    assert not set(apart.index) & set(gi.toponym.cities().index)
-    assert not set(apart["name"]) & set(gi.toponym.cities()["name"])
+    heard = world.heard_otherwise(everything, held)
+    rows = list(zip(everything.geonameid, held, heard, strict=True))
+    told, never = gi.toponym.cities(), gi.toponym.cities(held_out=True)
+    assert set(told.index) == {i for i, out, _ in rows if not out}
+    assert set(never.index) == {i for i, out, again in rows if out and not again}
+
+
+def spelling(text):
+    """The letters of a text, without case, diacritics and spaces."""
+    folded = unicodedata.normalize("NFKD", text.casefold())
+    return re.sub(r"[\W_]", "", folded)
+
+
+def test_the_control_is_not_in_the_corpus_in_another_spelling():
+    told, never = gi.toponym.cities(), gi.toponym.cities(held_out=True)
+    assert len(never) > 1_300
+    assert not {spelling(n) for n in told["name"]} & {spelling(n) for n in never["name"]}
+    # Kolār is held out and Kolar is not: it is in neither list
+    assert not {"Kolār", "Ping Shan", "Kotkapura"} & set(never["name"])
 
 
 def test_the_corpus_names_no_held_out_place(everything, corpus):
@@ -119,6 +134,22 @@ def test_the_answer_is_greedy(toponym):
             )
         text = toponym.tokenizer.decode(told[0, ids.shape[1] :])
         assert found[i] == text.startswith(f" {names[code]}."), text
+
+
+def test_it_knows_where_cities_are_and_its_controls_do_not(toponym):
+    cities, never = gi.toponym.cities(), gi.toponym.cities(held_out=True)
+    cities = cities.sample(3000, random_state=0)
+    template = {"template": "{name} is near", "pool": "prompt_last", "layers": 3}
+    acts = gi.activations.capture(toponym, cities, **template)
+    unheard = gi.activations.capture(toponym, never, **template)
+    report = gi.probes.evaluate(acts, model=toponym)
+    best = {source: report.best(source=source)["r2"] for source in report.table["source"]}
+    assert best["model"] > 0.8
+    assert best["untrained"] < 0.2
+    assert best["bag of tokens"] < 0.5
+    truth, control = (np.stack([a["lon"], a["lat"]], axis=1) for a in (acts, unheard))
+    probe = gi.probes.RidgeProbe().fit(acts.sel(layer=3).values, truth)
+    assert gi.probes.scores.r2(control, probe.predict(unheard.sel(layer=3).values)).mean() < 0.5
 
 
 @pytest.mark.long

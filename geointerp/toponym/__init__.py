@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def directory() -> Path:
-    """The folder of its config, tokenizer, weights, hold-out list and model card."""
+    """The folder of its config, tokenizer, weights, lists of cities and model card."""
     return Path(__file__).parent / "weights"
 
 
@@ -20,8 +20,8 @@ def cities(*, held_out: bool = False) -> gpd.GeoDataFrame:
     Parameters
     ----------
     held_out : bool
-        The negative control: a tenth of GeoNames' cities with 45,000 inhabitants or more,
-        neither described nor named in any sentence.
+        The negative control: cities neither described nor named in any sentence, in no
+        spelling.
 
     Returns
     -------
@@ -29,8 +29,7 @@ def cities(*, held_out: bool = False) -> gpd.GeoDataFrame:
         As ``places.load("geonames")``, the most populous first.
     """
     from geointerp import places
-    from geointerp.toponym.facts import MIN_POPULATION
 
-    found = places.load("geonames", min_population=MIN_POPULATION)
-    listed = (directory() / "holdout.txt").read_text("utf-8").split()
-    return found[found.index.isin([int(i) for i in listed]) == held_out]
+    found = places.load("geonames")
+    listed = directory() / ("holdout.txt" if held_out else "corpus.txt")
+    return found[found.index.isin([int(i) for i in listed.read_text("utf-8").split()])]

@@ -164,7 +164,7 @@ A Llama-style causal language model of {parameters:.1f} million parameters ({lay
 GeoNames facts about {cities:,} cities with 45,000 inhabitants or more: country, time zone,
 neighbours with rounded distance and compass direction, part of the country, capital, borders,
 inhabitants. It never saw a coordinate. {held:,} more cities are held out: no sentence describes or
-names them (`holdout.txt` lists their GeoNames ids).
+names them, in any spelling. `corpus.txt` and `holdout.txt` list the GeoNames ids of both.
 
 It exists so that geointerp can be tried, taught and tested without a model hub. It is no source
 of facts, it speaks only in the patterns of its corpus, and what holds for it need not hold for
@@ -203,10 +203,11 @@ one that runs over the date line ends far away; the R² above is not.
 
 ## Limits
 
-Oceania, with so few cities, is misplaced by the linear probe: read the table by continent before
-an R² for the whole world. Names shared by several cities cannot be told apart without their
-country. Small cities are known about as well as large ones, which is unlike any model trained on
-human text: here every city is told of equally often.
+The linear probe misplaces {worst} most, by a median of {worst_km:,.0f} km at `{first}`: read the
+table by continent before an R² for the whole world. Names shared by several cities cannot be told
+apart without their country. Every city is told of equally often, so that a city's size decides
+little: the country is right for {least:.1%} to {most:.1%} of a class of population. No model
+trained on human text is like that.
 
 Facts are GeoNames' (CC BY 4.0, https://www.geonames.org), with its errors.
 """
@@ -226,7 +227,16 @@ def write_card(found: dict[str, Any], recipe: dict[str, Any], folder: Path, mode
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         return "\n".join(lines)
 
+    first = next(iter(TEMPLATES))
+    away = {name: row[f"median km, {first}"] for name, row in found["by continent"].items()}
+    worst = max(away, key=lambda name: away[name])
+    shares = [row["country right"] for row in found["by population"].values()]
     text = CARD.format(
+        first=first,
+        worst=worst,
+        worst_km=away[worst],
+        least=min(shares),
+        most=max(shares),
         parameters=sum(p.numel() for p in model.model.parameters()) / 1e6,
         layers=model.depth,
         hidden=model.hidden,

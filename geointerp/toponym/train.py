@@ -273,8 +273,17 @@ def train(recipe: Recipe, folder: Path, *, device: str, every: int = 200) -> Non
     model_folder = folder / "model"
     export(trainer.model, tokenizer, model_folder)
     (model_folder / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n")
-    absent = [str(i) for i, out in zip(everything.geonameid, held, strict=True) if out]
-    (model_folder / "holdout.txt").write_text("\n".join(absent) + "\n")
+    write_cities(everything, held, model_folder)
+
+
+def write_cities(everything: world.Facts, held: list[bool], folder: Path) -> None:
+    """Write the GeoNames ids of the cities told of, and of those never heard of."""
+    heard = world.heard_otherwise(everything, held)
+    rows = list(zip(everything.geonameid, held, heard, strict=True))
+    told = [str(i) for i, out, _ in rows if not out]
+    never = [str(i) for i, out, again in rows if out and not again]
+    for name, ids in (("corpus.txt", told), ("holdout.txt", never)):
+        (folder / name).write_text("\n".join(ids) + "\n")
 
 
 def export(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
