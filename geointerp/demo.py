@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 import geointerp as gi
-from geointerp.errors import InputError
+from geointerp import artefacts
 from geointerp.probes import Report
 
 log = logging.getLogger(__name__)
@@ -38,11 +36,14 @@ def run(out: Path, *, seed: int = 0) -> dict[str, dict[str, float]]:
     dict of str to dict of str to float
         The figures, by stage.
     """
-    if out.exists():
-        raise InputError(f"{out}: it exists already; choose another --out or delete it.")
-    part = out.with_name(out.name + ".partial")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    with artefacts.whole(out) as part:
+        part.mkdir()
+        figures = _stages(part, seed)
+    _print(figures, out / "atlas" / "index.html")
+    return figures
+
+
+def _stages(part: Path, seed: int) -> dict[str, dict[str, float]]:
     figures: dict[str, dict[str, float]] = {}
 
     model = gi.models.load("toponym")
@@ -104,28 +105,23 @@ def run(out: Path, *, seed: int = 0) -> dict[str, dict[str, float]]:
         features, table, out=part / "atlas", report=report, figures=figures, ratings=ratings
     )
     (part / "figures.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
-    os.replace(part, out)
-    _print(figures, out / "atlas" / "index.html")
     return figures
 
 
 def _probe_figures(
     report: Report, bare: Report, acts: Any, unheard: Any, layer: int
 ) -> dict[str, float]:
-    def r2(source: str, split: str) -> float:
-        return float(report.best(split, source)["r2"])
-
     lon_lat = [np.stack([a["lon"].values, a["lat"].values], axis=1) for a in (acts, unheard)]
     probe = gi.probes.RidgeProbe().fit(acts.sel(layer=layer).values, lon_lat[0])
     never = gi.probes.scores.r2(lon_lat[1], probe.predict(unheard.sel(layer=layer).values))
     return {
-        f"R², '{TEMPLATE}', best layer": r2("model", "random"),
-        "  median error, km": float(report.best("random")["median_km"]),
-        "  with blocks of 500 km held out": r2("model", "block 500 km"),
-        "  with countries held out": r2("model", "country"),
+        f"R², '{TEMPLATE}', layer {layer}": float(report.at(layer, "random")["r2"]),
+        "  median error, km": float(report.at(layer, "random")["median_km"]),
+        "  with blocks of 500 km held out": float(report.at(layer, "block 500 km")["r2"]),
+        "  with countries held out": float(report.at(layer, "country")["r2"]),
         "  places the corpus never held": float(never.mean()),
-        "  untrained model": r2("untrained", "random"),
-        "  bag of tokens": r2("bag of tokens", "random"),
+        "  untrained model, best layer": float(report.best("random", "untrained")["r2"]),
+        "  bag of tokens": float(report.best("random", "bag of tokens")["r2"]),
         "R², '{name}', best layer": float(bare.best("random")["r2"]),
     }
 

