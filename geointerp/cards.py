@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from geointerp.errors import InputError
+
 _PACKAGES = ("geointerp", "torch", "transformers", "sae-lens", "numpy", "scikit-learn", "zarr")
 
 
@@ -28,7 +30,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write(folder: Path, title: str, sections: Mapping[str, Mapping[str, Any]]) -> None:
+def write(
+    folder: Path, title: str, sections: Mapping[str, Mapping[str, Any]], *, stem: str = "card"
+) -> None:
     """Write `card.json` and `card.md` into a folder.
 
     Parameters
@@ -38,9 +42,12 @@ def write(folder: Path, title: str, sections: Mapping[str, Mapping[str, Any]]) -
         What the artefact is, in a few words.
     sections : mapping of str to mapping
         Such as ``{"made by": {...}, "figures": {...}}``; the versions are added.
+    stem : str
+        What the two files are called before .json and .md. That of an artefact which is a
+        single file is its name and ".card", such as ``"moran.csv.card"``.
     """
     sections = {**sections, "versions": versions()}
-    (folder / "card.json").write_text(
+    (folder / f"{stem}.json").write_text(
         json.dumps({"title": title, **sections}, indent=2, ensure_ascii=False) + "\n", "utf-8"
     )
     lines = [f"# {title}", ""]
@@ -48,13 +55,37 @@ def write(folder: Path, title: str, sections: Mapping[str, Mapping[str, Any]]) -
         lines += [f"## {heading[:1].upper()}{heading[1:]}", "", "| | |", "|---|---|"]
         lines += [f"| {_cell(key)} | {_cell(value)} |" for key, value in rows.items()]
         lines.append("")
-    (folder / "card.md").write_text("\n".join(lines), "utf-8")
+    (folder / f"{stem}.md").write_text("\n".join(lines), "utf-8")
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """The card of an artefact, or an empty dict where it has none."""
-    path = folder / "card.json"
-    return json.loads(path.read_text("utf-8")) if path.exists() else {}
+def read(folder: Path, *, stem: str = "card") -> dict[str, Any]:
+    """The card of an artefact, or an empty dict where it has none.
+
+    Parameters
+    ----------
+    folder : Path
+    stem : str
+        As for `write`.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    InputError
+        A file that is not JSON, or not a JSON object.
+    """
+    path = folder / f"{stem}.json"
+    if not path.exists():
+        return {}
+    try:
+        card = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not a readable card: {error}.") from error
+    if not isinstance(card, dict):
+        raise InputError(f"{path}: not a card; one is a JSON object.")
+    return card
 
 
 def _cell(value: object) -> str:

@@ -1,6 +1,9 @@
 import json
 
+import pytest
+
 from geointerp import cards
+from geointerp.errors import InputError
 
 
 def test_a_card_is_written_twice_the_same(tmp_path):
@@ -23,3 +26,17 @@ def test_no_value_breaks_the_table(tmp_path):
 
 def test_no_card(tmp_path):
     assert cards.read(tmp_path) == {}
+
+
+def test_the_card_of_a_single_file_lies_beside_it(tmp_path):
+    cards.write(tmp_path, "Table", {"made by": {"seed": 3}}, stem="a.csv.card")
+    assert {p.name for p in tmp_path.iterdir()} == {"a.csv.card.json", "a.csv.card.md"}
+    assert cards.read(tmp_path, stem="a.csv.card")["made by"] == {"seed": 3}
+    assert cards.read(tmp_path) == {}
+
+
+@pytest.mark.parametrize(("text", "said"), [("{", "not a readable card"), ("[1]", "not a card")])
+def test_what_is_no_card_is_said(tmp_path, text, said):
+    (tmp_path / "card.json").write_text(text)
+    with pytest.raises(InputError, match=said):
+        cards.read(tmp_path)
