@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +18,8 @@ from geointerp.errors import InputError
 if TYPE_CHECKING:
     import geopandas as gpd
 
+Called = Callable[[pd.DataFrame, "int | np.integer"], str]
+
 _COLUMNS = {
     "name": ("name", "placename", "place_name", "place", "toponym", "asciiname", "city", "label"),
     "lon": ("lon", "longitude", "lng", "long", "lon_dd", "decimallongitude"),
@@ -22,7 +28,8 @@ _COLUMNS = {
     "admin1": ("admin1", "admin1code", "admin1_code", "state", "province"),
     "population": ("population", "pop", "inhabitants"),
 }
-_READERS = (".csv", ".tsv", ".geojson", ".json", ".gpkg", ".parquet", ".geoparquet")
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_READERS = (*_SEPARATORS, ".geojson", ".json", ".gpkg", ".parquet", ".geoparquet")
 
 
 def load(
@@ -61,16 +68,18 @@ def load(
     ------
     InputError
         A file that is not there or of no known kind; no column of names or coordinates;
-        an empty name; a coordinate that is missing, infinite or out of range; no place left.
+        a .csv or .tsv that is empty, not UTF-8 or separated by something else; an empty
+        name; a coordinate that is missing, infinite or out of range; no place left.
     """
     import geopandas as gpd
 
+    called: Called = _row
     if isinstance(source, gpd.GeoDataFrame):
         places, where = source.copy(), "the GeoDataFrame"
     elif str(source) == "geonames":
         places, where = _geonames(), "geonames"
     else:
-        places, where = _read(Path(source)), str(source)
+        places, where, called = _read(Path(source)), str(source), _caller(Path(source))
     places = _named(places, where)
     for column, wanted in (("population", min_population), ("country", countries)):
         if wanted is not None and column not in places.columns:
@@ -86,7 +95,8 @@ def load(
         if limit < 1:
             raise InputError(f"limit is {limit}; it must be 1 or more.")
         places = places.iloc[:limit]
-    return validate(places, where)
+    _check(places, where, called)
+    return places
 
 
 def validate(places: gpd.GeoDataFrame, where: str = "places") -> gpd.GeoDataFrame:
@@ -103,6 +113,12 @@ def validate(places: gpd.GeoDataFrame, where: str = "places") -> gpd.GeoDataFram
     GeoDataFrame
         The same object.
     """
+    _check(places, where, _row)
+    return places
+
+
+def _check(places: gpd.GeoDataFrame, where: str, called: Called) -> None:
+    """Raise `InputError` for the first thing wrong with places whose rows are so called."""
     if len(places) == 0:
         raise InputError(f"{where}: there are no places in it.")
     if "name" not in places.columns:
@@ -116,13 +132,13 @@ def validate(places: gpd.GeoDataFrame, where: str = "places") -> gpd.GeoDataFram
         )
     names = places["name"]
     for bad in np.flatnonzero([not isinstance(n, str) or not n.strip() for n in names]):
-        raise InputError(f"{where}: row {label(places, bad)} has no name; every place needs one.")
+        raise InputError(f"{where}: {called(places, bad)} has no name; every place needs one.")
     shapes = places.geometry
     for bad in np.flatnonzero(shapes.isna() | shapes.is_empty):
-        raise InputError(f"{where}: row {label(places, bad)} ({names.iloc[bad]}) has no geometry.")
+        raise InputError(f"{where}: {called(places, bad)} ({names.iloc[bad]}) has no geometry.")
     for bad in np.flatnonzero(shapes.geom_type != "Point"):
         raise InputError(
-            f"{where}: row {label(places, bad)} ({names.iloc[bad]}) is a "
+            f"{where}: {called(places, bad)} ({names.iloc[bad]}) is a "
             f"{shapes.iloc[bad].geom_type}; places are points (representative_point() gives one)."
         )
     coordinates = {"longitude": (shapes.x, 180), "latitude": (shapes.y, 90)}
@@ -133,16 +149,42 @@ def validate(places: gpd.GeoDataFrame, where: str = "places") -> gpd.GeoDataFram
             value = values.iloc[bad]
             said = f"the {word} {value:g}" if finite.iloc[bad] else f"no finite {word} ({value})"
             raise InputError(
-                f"{where}: row {label(places, bad)} ({names.iloc[bad]}) has {said}"
+                f"{where}: {called(places, bad)} ({names.iloc[bad]}) has {said}"
                 + (f"; it must lie within ±{bound}." if np.isfinite(limit) else ".")
             )
-    return places
 
 
 def label(places: pd.DataFrame, row: int | np.integer) -> str:
     """How messages name a row: its index, as Python writes it."""
     value = places.index[row]
     return repr(value.item() if isinstance(value, np.generic) else value)
+
+
+def _row(places: pd.DataFrame, row: int | np.integer) -> str:
+    return f"row {label(places, row)}"
+
+
+def _line(path: Path, places: pd.DataFrame, row: int | np.integer) -> str:
+    return f"line {next(islice(_lines(path), int(places.index[row]) + 1, None))}"
+
+
+def _lines(path: Path) -> Iterator[int]:
+    """The line on which each record of a file begins, that of the header first.
+
+    Blank lines are no records, and a quoted name may go over several.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file, delimiter=_SEPARATORS[path.suffix.lower()])
+        before = 0
+        for cells in reader:
+            if len(cells) > 1 or "".join(cells).strip():
+                yield before + 1
+            before = reader.line_num
+
+
+def _caller(path: Path) -> Called:
+    """How messages call the rows of a file: by its lines, if it is one that people read."""
+    return partial(_line, path) if path.suffix.lower() in _SEPARATORS else _row
 
 
 def lon_lat(places: gpd.GeoDataFrame) -> tuple[np.ndarray, np.ndarray]:
@@ -190,12 +232,8 @@ def _read(path: Path) -> gpd.GeoDataFrame:
     if kind not in _READERS:
         raise InputError(f"{path}: a table of places ends in one of {', '.join(_READERS)}.")
     try:
-        if kind in (".csv", ".tsv"):
-            separator = "\t" if kind == ".tsv" else ","
-            # "NA" is Namibia, "None" a village: only an empty cell is missing
-            return _pointed(
-                pd.read_csv(path, sep=separator, keep_default_na=False, na_values=[""]), path
-            )
+        if kind in _SEPARATORS:
+            return _pointed(_delimited(path), path)
         if kind in (".parquet", ".geoparquet"):
             return _parquet(path)
         return gpd.read_file(path)
@@ -203,6 +241,41 @@ def _read(path: Path) -> gpd.GeoDataFrame:
         raise
     except Exception as error:
         raise InputError(f"{path}: not readable as {kind}: {error}".splitlines()[0]) from error
+
+
+def _delimited(path: Path) -> pd.DataFrame:
+    """A .csv or .tsv file, in which a name, a code or a coordinate is read as it is written."""
+    separator = _SEPARATORS[path.suffix.lower()]
+    try:
+        header = pd.read_csv(path, sep=separator, nrows=0)
+        for other in sorted({";", "|", *_SEPARATORS.values()} - {separator}):
+            if len(header.columns) == 1 and other in header.columns[0]:
+                raise InputError(
+                    f"{path}: it looks separated by {other!r}; save it with {separator!r} between "
+                    "the fields."
+                )
+        words = ("name", "lon", "lat", "country", "admin1")
+        texts = [column for word in words if (column := _find(header, word)) is not None]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            # "NA" is Namibia, "None" a village: only an empty cell is missing
+            return pd.read_csv(
+                path,
+                sep=separator,
+                index_col=False,
+                dtype=dict.fromkeys(texts, str),
+                keep_default_na=False,
+                na_values=[""],
+            )
+    except pd.errors.EmptyDataError as error:
+        raise InputError(f"{path}: it is empty.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: it is not UTF-8; save it in that encoding.") from error
+    except pd.errors.ParserWarning as error:
+        raise InputError(
+            f"{path}: its rows have more fields than its header; quote a field that holds "
+            f"{separator!r}."
+        ) from error
 
 
 def _parquet(path: Path) -> gpd.GeoDataFrame:
@@ -227,12 +300,10 @@ def _pointed(table: pd.DataFrame, path: Path) -> gpd.GeoDataFrame:
     numbers: dict[str, Any] = {}
     for word, column in found.items():
         values = pd.to_numeric(table[column], errors="coerce")
-        # the first data row of a file is its line 2
         for bad in np.flatnonzero(values.isna()):
-            raise InputError(
-                f"{path}: line {bad + 2}, column '{column}': {table[column].iloc[bad]!r} is not a "
-                "number of degrees."
-            )
+            cell = table[column].iloc[bad]
+            fault = " is empty" if pd.isna(cell) else f": {cell!r} is not a number of degrees"
+            raise InputError(f"{path}: {_caller(path)(table, bad)}, column '{column}'{fault}.")
         numbers[word] = values
     points = gpd.points_from_xy(numbers["lon"], numbers["lat"])
     return gpd.GeoDataFrame(

@@ -47,6 +47,17 @@ def test_namibia_and_a_village_called_none(tmp_path):
     assert places["country"].tolist() == ["NA", "NA"]
 
 
+def test_names_and_codes_of_digits_are_text(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("City,lat,lng,State,Pop\n1770,-24.2,151.9,04,7\n007,1e1,+2.5,NA,8\n")
+    places = gi.places.load(path, min_population=8)
+    assert gi.places.load(path)["name"].tolist() == ["1770", "007"]
+    assert gi.places.load(path)["admin1"].tolist() == ["04", "NA"]
+    assert places["name"].tolist() == ["007"]
+    assert places.geometry.iloc[0].coords[0] == (2.5, 10.0)
+    assert places["population"].tolist() == [8]
+
+
 @pytest.mark.parametrize("kind", ["geojson", "gpkg", "parquet"])
 def test_geographic_files(tmp_path, few, kind):
     path = tmp_path / f"p.{kind}"
@@ -76,18 +87,25 @@ def test_a_geodataframe_keeps_its_index_and_crs(few):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("name,lat,lon\nA,91,0\n", "row 0 (A) has the latitude 91; it must lie within ±90"),
-        ("name,lat,lon\nA,0,0\nB,0,-180.5\n", "row 1 (B) has the longitude -180.5"),
-        ("name,lat,lon\nA,0,nan\n", "line 2, column 'lon'"),
-        ("name,lat,lon\nA,,0\n", "line 2, column 'lat'"),
+        ("name,lat,lon\nA,91,0\n", "line 2 (A) has the latitude 91; it must lie within ±90"),
+        ("name,lat,lon\nA,0,0\nB,0,-180.5\n", "line 3 (B) has the longitude -180.5"),
+        # neither a blank line nor a name on two lines makes one lose count
+        ('name,lat,lon\n\n"A\n1",0,0\n\nB,0,-181\n', "line 6 (B) has the longitude -181"),
+        ('name,lat,lon\n\n"A\n1",0,0\n"B\n2",x,0\n', "line 5, column 'lat': 'x' is not"),
+        ("name,lat,lon\nA,0,nan\n", "line 2, column 'lon': 'nan' is not a number of degrees"),
+        ("name,lat,lon\nA,,0\n", "line 2, column 'lat' is empty."),
         ("name,lat,lon\nA,0,0\nB,12°N,0\n", "line 3, column 'lat': '12°N' is not a number"),
         ("name,lat,lon\nA,inf,0\n", "no finite latitude"),
-        ("name,lat,lon\n,1,0\n", "row 0 has no name"),
-        ("name,lat,lon\n  ,1,0\n", "row 0 has no name"),
+        ("name,lat,lon\n,1,0\n", "line 2 has no name"),
+        ("name,lat,lon\n  ,1,0\n", "line 2 has no name"),
         ("lat,lon\n1,0\n", "no column of names"),
         ("name,country\nA,FR\n", "no column of lon"),
         ("name,lat,lon\n", "there are no places"),
-        ("", "not readable as .csv"),
+        ("", "it is empty"),
+        ("name;lat;lon\nA;1,5;2,5\n", "it looks separated by ';'; save it with ','"),
+        ("name\tlat\tlon\nA\t1\t2\n", r"it looks separated by '\t'; save it with ','"),
+        ("name,lat,lon\nA,1,5,2,5\n", "its rows have more fields than its header"),
+        ('name,lat,lon\n"A,1,2\n', "not readable as .csv"),
     ],
 )
 def test_bad_tables(tmp_path, text, said):
@@ -98,6 +116,40 @@ def test_bad_tables(tmp_path, text, said):
     assert said in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_table_in_another_encoding(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_bytes("name,lat,lon\nZürich,47,8\n".encode("latin-1"))
+    with pytest.raises(InputError, match=r"p\.csv: it is not UTF-8"):
+        gi.places.load(path)
+
+
+def test_a_tsv_of_commas(tmp_path):
+    path = tmp_path / "p.tsv"
+    path.write_text("name,lat,lon\nLima,-12,-77\n")
+    with pytest.raises(InputError, match=r"separated by ','; save it with '\\t'"):
+        gi.places.load(path)
+    path.write_text(path.read_text().replace(",", "\t"))
+    assert gi.places.load(path)["name"].tolist() == ["Lima"]
+
+
+def test_rows_of_a_file_that_has_no_lines_go_by_their_index(tmp_path):
+    path = tmp_path / "p.parquet"
+    table = pd.DataFrame({"name": ["Lima", None], "lat": [1.0, 2.0], "lon": [3.0, 4.0]}, list("ab"))
+    table.to_parquet(path)
+    with pytest.raises(InputError, match="row 'b' has no name"):
+        gi.places.load(path)
+    table.assign(lat=[1.0, None]).to_parquet(path)
+    with pytest.raises(InputError, match="row 'b', column 'lat' is empty"):
+        gi.places.load(path)
+
+
+def test_a_line_is_the_same_after_a_filter(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("name,lat,lon,pop\nA,0,0,1\nB,0,0,2\nC,99,0,3\n")
+    with pytest.raises(InputError, match=r"line 4 \(C\)"):
+        gi.places.load(path, min_population=2)
 
 
 def test_bad_sources(tmp_path, few):
