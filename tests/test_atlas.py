@@ -63,7 +63,7 @@ def make_table(feats):
     rows = {
         "0": (0.5, 0.01, None),
         "1": (0.9, 0.051, None),
-        FEATURES[2]: (0.3, 0.05, None),
+        FEATURES[2]: (0.29, 0.05, None),
         "it's": (0.6, 0.001, None),
         "4": (0.8, 0.02, None),
         "5": (0.95, np.nan, "It fires on 3 places, fewer than 10."),
@@ -231,16 +231,16 @@ def test_figures_are_the_inputs(folder):
     assert shown == expected
     tiles = [(tile["value"], tile["label"]) for tile in data["tiles"]]
     assert tiles == [
+        ("3", "features cluster on the map"),
+        ("0.80", "largest Moran’s I"),
         ("0.89", "R², best layer"),
         ("412 km", "median error"),
         ("0.30", "R²"),
         ("0.12", "R², untrained"),
         ("0.43", "R², bag of tokens"),
-        ("4", "features cluster on the map"),
-        ("0.80", "largest Moran’s I"),
     ]
-    assert data["tiles"][5]["note"] == "of 6 tested, q ≤ 0.05"
-    assert data["tiles"][2]["note"] == "held out: country; layer 0"
+    assert data["tiles"][0]["note"] == "I ≥ 0.3 and q ≤ 0.05; q alone: 4 of 6 tested"
+    assert data["tiles"][4]["note"] == "held out: country; layer 0"
     assert data["title"] == "What does toponym know about places?"
     assert ["prompt", "<i>{name}</i>"] in data["about"]
     assert "/somewhere" not in json.dumps(data)
@@ -261,7 +261,7 @@ def test_the_strongest_are_the_significant_by_their_i(folder, feats):
     _, _, data = read(folder)
     ids = [FEATURES[feature["row"]] for feature in data["shown"]]
     assert ids == ["4", "it's", "0", FEATURES[2]]
-    assert data["counts"] == {"tested": 6, "significant": 4, "q": 0.05}
+    assert data["counts"] == {"tested": 6, "significant": 4, "strong": 3, "q": 0.05}
     table = make_table(feats)
     for key, column in (("I", "I"), ("q", "q"), ("p", "p"), ("z", "z"), ("n", "n_active")):
         got = pd.Series(data["features"][key], index=FEATURES, dtype=float)
@@ -346,7 +346,7 @@ def test_the_cap_on_maps_is_counted(feats, tmp_path):
     gi.atlas.write(feats, make_table(feats), out=tmp_path / "a", maps=1, q=0.06)
     data = read(tmp_path / "a")[2]
     assert [FEATURES[feature["row"]] for feature in data["shown"]] == ["1"]
-    assert data["counts"] == {"tested": 6, "significant": 5, "q": 0.06}
+    assert data["counts"] == {"tested": 6, "significant": 5, "strong": 4, "q": 0.06}
     card = gi.cards.read(tmp_path / "a")
     assert card["figures"]["features significant"] == 5
     assert card["figures"]["features with a map"] == 1
@@ -482,6 +482,7 @@ def test_what_does_not_fit_together_is_said(feats, tmp_path):
     strange.X[0, 4] = np.inf
     wrong = [
         (feats, table.drop(columns="q"), "no column 'q'"),
+        (feats, table.assign(I="high"), "column 'I' is not numeric"),
         (feats, table.drop(index="0"), "'0' for one"),
         (feats, pd.concat([table, table.loc[["1"]]]), "'1' is twice"),
         (nowhere, table, "place '1007'"),
@@ -525,6 +526,22 @@ def opened(path, tmp_path):
     )
     said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     return done.stdout, said
+
+
+def asked(folder, script, tmp_path):
+    """What a script finds on the page, as the JSON it makes of `seen`."""
+    text = (folder / "index.html").read_text("utf-8")
+    ending = f"""<script>{{
+        const seen = {{}};
+        {script}
+        document.body.dataset.seen = JSON.stringify(seen);
+      }}</script></body>"""
+    # the policy would not let this script run, which another test relies on
+    copy = tmp_path / "copy.html"
+    copy.write_text(re.sub("<meta http-equiv[^>]*>", "", text).replace("</body>", ending), "utf-8")
+    source, said = opened(copy, tmp_path)
+    assert said == []
+    return json.loads(next(a["data-seen"] for t, a in Dom(source).tags if t == "body"))
 
 
 class Dom(HTMLParser):
@@ -573,6 +590,7 @@ def test_the_page_in_a_browser(folder, feats, tmp_path):
         assert dots[f"World map of Feature {FEATURES[row]}"] == str(active[row])
     assert sum(attrs.get("data-dots") == "60" for attrs in maps) == 1
     # the figures, as they are read
+    assert "Unlike a correlation it may exceed 1." in " ".join(" ".join(dom.text).split())
     for word in ("0.89", "412 km", "0.8123", "15.88", "1,024", "-0.2134", "0.800", "0.020"):
         assert word in dom.text
     assert "here they all are." in " ".join(dom.text)
@@ -580,26 +598,17 @@ def test_the_page_in_a_browser(folder, feats, tmp_path):
 
 @browser
 def test_the_table_sorts_and_the_maps_project_as_the_plots_do(folder, feats, tmp_path):
-    text = (folder / "index.html").read_text("utf-8")
-    probe = """
-      <script>
+    script = """
         const column = (n) => [...document.querySelectorAll(`#rows td:nth-child(${n})`)]
           .map((cell) => cell.textContent);
         const click = (n) => document.querySelectorAll("#columns button")[n].click();
-        const seen = { positions: Atlas.positions, reasons: column(7), byI: column(1) };
+        Object.assign(seen, { positions: Atlas.positions, reasons: column(7), byI: column(1) });
         click(1); seen.up = column(1);
         click(5); seen.byCount = column(6);
         const filter = document.getElementById("filter");
         filter.value = "untested"; filter.dispatchEvent(new Event("input"));
-        seen.untested = column(1);
-        document.body.dataset.seen = JSON.stringify(seen);
-      </script></body>"""
-    # the policy would not let this script run, which another test relies on
-    copy = tmp_path / "copy.html"
-    copy.write_text(re.sub("<meta http-equiv[^>]*>", "", text).replace("</body>", probe), "utf-8")
-    source, said = opened(copy, tmp_path)
-    assert said == []
-    seen = json.loads(next(a["data-seen"] for t, a in Dom(source).tags if t == "body"))
+        seen.untested = column(1);"""
+    seen = asked(folder, script, tmp_path)
     lon, lat = feats.obsm["spatial"].T
     across, up = plot.equal_earth(lon=lon, lat=lat, center=plot.CENTER)
     np.testing.assert_allclose(seen["positions"], np.column_stack([across, -up]), atol=2e-4)
@@ -614,6 +623,40 @@ def test_the_table_sorts_and_the_maps_project_as_the_plots_do(folder, feats, tmp
 
 
 @browser
+def test_no_tile_is_empty_and_no_switch_has_one_button(folder, feats, tmp_path):
+    script = """
+        const all = (what) => [...document.querySelectorAll(what)];
+        const area = (node) => node.offsetWidth * node.offsetHeight;
+        seen.area = area(document.getElementById("tiles"));
+        seen.covered = all("#tiles li").reduce((sum, tile) => sum + area(tile), 0);
+        seen.buttons = all(".switch").filter((group) => group.offsetParent)
+          .map((group) => [...group.children].filter((button) => button.offsetParent).length);"""
+    seen = asked(folder, script, tmp_path)
+    assert seen["covered"] > 0.97 * seen["area"]
+    assert seen["buttons"] == [2, 2]
+    report = make_report(feats, names=False)
+    gi.atlas.write(feats, make_table(feats), out=tmp_path / "a", report=report)
+    assert asked(tmp_path / "a", script, tmp_path)["buttons"] == [2]
+
+
+@browser
+def test_one_is_not_many(feats, tmp_path):
+    table = make_table(feats).assign(q=np.nan, n_active=1)
+    table.loc["4", "q"] = 0.01
+    lonely = feats.copy()
+    lonely.X = np.zeros(feats.shape, np.float32)
+    lonely.X[7, 4] = 1
+    gi.atlas.write(lonely, table, out=tmp_path / "a")
+    source, said = opened(tmp_path / "a" / "index.html", tmp_path)
+    assert said == []
+    text = " ".join(Dom(source).text)
+    assert "1 feature clusters on the map" in text
+    assert "Of 1 feature tested, 1 has q ≤ 0.05; here it is." in text
+    assert "fires at 1 place, most at 東京" in source
+    assert not re.search(r"\b1 (places|features|have)\b", source.partition("<script")[0])
+
+
+@browser
 def test_a_bare_page_in_a_browser(feats, tmp_path):
     table = make_table(feats)[["I", "q", "n_active"]].assign(q=np.nan)
     table.loc["0", "I"], table.loc["1", "I"] = -0.0004, -0.5004
@@ -622,7 +665,7 @@ def test_a_bare_page_in_a_browser(feats, tmp_path):
     assert said == []
     assert 'data-ready="yes"' in source
     text = Dom(source).text
-    assert "None of the 0 features tested has q ≤ 0.05." in text
+    assert "No feature was tested; the table says why." in text
     assert {"0.000", "−0.500"} < set(text)
     assert not {"-0.000", "−0.000"} & set(text)
     hidden = {a["id"] for t, a in Dom(source).tags if t == "section" and "hidden" in a}

@@ -29,6 +29,9 @@ _CONTINENTS = {
     "SA": "South America",
     "AN": "Antarctica",
 }
+STRONG = 0.3
+"""A Moran's I from which neighbours fire a feature so much alike that a map shows it."""
+
 _SPATIAL = ("predicted_lon", "predicted_lat", "error_km")
 
 
@@ -74,13 +77,14 @@ def collect(
     counts = {
         "tested": int(table["q"].notna().sum()),
         "significant": len(ranked),
+        "strong": int((table["I"].to_numpy(float)[ranked] >= STRONG).sum()),
         "q": significant,
     }
     return {
         "title": title or f"What does {name or 'the model'} know about places?",
         "about": _about(about, name, feats),
         "counts": counts,
-        "tiles": _tiles(table, ranked, counts, report),
+        "tiles": [*_feature_tiles(table, ranked, counts), *_probe_tiles(report)],
         "center": plot.CENTER,
         "world": [_delta(ring) for ring in plot.outlines()],
         "places": places,
@@ -102,6 +106,8 @@ def _aligned(feats: anndata.AnnData, table: pd.DataFrame) -> pd.DataFrame:
     for column in ("I", "q", "n_active"):
         if column not in table.columns:
             raise InputError(f"table: there is no column '{column}' in {', '.join(table)}.")
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            raise InputError(f"table: column '{column}' is not numeric.")
     table = table.set_axis(table.index.map(str), axis=0)
     if not table.index.is_unique:
         raise InputError(f"table: feature {table.index[table.index.duplicated()][0]!r} is twice.")
@@ -264,39 +270,42 @@ def _ratings(ratings: pd.DataFrame | None, feats: anndata.AnnData) -> dict[str, 
     }
 
 
-def _tiles(
-    table: pd.DataFrame, ranked: NDArray[np.intp], counts: dict[str, Any], report: Report | None
+def _feature_tiles(
+    table: pd.DataFrame, ranked: NDArray[np.intp], counts: dict[str, Any]
 ) -> list[dict[str, str]]:
-    """The figures that come first, each with what it is."""
-    tiles = []
-    if report is not None and len(report.table):
-        splits = list(dict.fromkeys(report.table["split"]))
-        tiles += [_r2_tile(report, split, first=split == splits[0]) for split in splits]
-        best = report.best()
-        if "median_km" in report.table.columns:
-            km = float(best["median_km"])
-            tiles.insert(
-                1,
-                {
-                    "value": f"{km:,.0f} km",
-                    "label": "median error",
-                    "note": f"held out: {best['split']}",
-                },
-            )
-        for source in dict.fromkeys(report.table["source"]):
-            if source != best["source"]:
-                control = float(report.best(splits[0], source)["r2"])
-                note = f"control; held out: {splits[0]}"
-                tiles.append(
-                    {"value": _two_digits(control), "label": f"R², {source}", "note": note}
-                )
-    note = f"of {counts['tested']:,} tested, q ≤ {counts['q']:g}"
-    label = "features cluster on the map"
-    tiles.append({"value": f"{counts['significant']:,}", "label": label, "note": note})
+    """How many features cluster strongly, and how strongly the first of them."""
+    strong, found = counts["strong"], counts["significant"]
+    tiles = [
+        {
+            "value": f"{strong:,}",
+            "label": f"{'feature clusters' if strong == 1 else 'features cluster'} on the map",
+            "note": f"I ≥ {STRONG:g} and q ≤ {counts['q']:g}; "
+            f"q alone: {found:,} of {counts['tested']:,} tested",
+        }
+    ]
     if len(ranked):
         top = table.iloc[ranked[0]]
         note = f"feature {table.index[ranked[0]]}"
         tiles.append({"value": _two_digits(top["I"]), "label": "largest Moran’s I", "note": note})
+    return tiles
+
+
+def _probe_tiles(report: Report | None) -> list[dict[str, str]]:
+    """What the best layer reaches under each split, and its controls."""
+    if report is None or not len(report.table):
+        return []
+    splits = list(dict.fromkeys(report.table["split"]))
+    tiles = [_r2_tile(report, split, first=split == splits[0]) for split in splits]
+    best = report.best()
+    if "median_km" in report.table.columns:
+        km = float(best["median_km"])
+        note = f"held out: {best['split']}"
+        tiles.insert(1, {"value": f"{km:,.0f} km", "label": "median error", "note": note})
+    for source in dict.fromkeys(report.table["source"]):
+        if source != best["source"]:
+            control = float(report.best(splits[0], source)["r2"])
+            note = f"control; held out: {splits[0]}"
+            tiles.append({"value": _two_digits(control), "label": f"R², {source}", "note": note})
     return tiles
 
 

@@ -15,6 +15,8 @@ const Atlas = (() => {
     return node;
   }
   const whole = (n) => n.toLocaleString("en-US");
+  const plural = (n, one, more) => `${whole(n)} ${n === 1 ? one : more}`;
+  const atPlaces = (n) => plural(n, "place", "places");
   function figure(value) {
     if (value === null) return "–";
     if (typeof value !== "number") return String(value);
@@ -206,6 +208,6 @@ const Atlas = (() => {
     box.replaceChildren(make("span", {}, `${word} ${figure(low)}`), strip, make("span", {}, figure(high)));
   }
 
-  return { data, $, make, whole, figure, fixed, small, css, country, placeName, dark, setRamp, shade,
+  return { data, $, make, whole, plural, atPlaces, figure, fixed, small, css, country, placeName, dark, setRamp, shade,
     project, positions, bases, WorldMap, dot, valueMap, rampLegend };
 })();

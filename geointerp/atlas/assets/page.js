@@ -1,7 +1,7 @@
 // The atlas's page, from the data that stands in it and the tools of maps.js.
 "use strict";
 (() => {
-  const { data, $, make, whole, figure, fixed, small, css, country, placeName, dark, setRamp, shade,
+  const { data, $, make, whole, plural, atPlaces, figure, fixed, small, css, country, placeName, dark, setRamp, shade,
     project, positions, bases, WorldMap, dot, valueMap, rampLegend } = Atlas;
   const { places, features, shown, probe, layers, counts } = data;
   const CARD_PLACES = 7, PAGE = 200;
@@ -132,10 +132,10 @@
     };
     const map = new WorldMap($("probe-map"), paint, { count: from.length, at },
       (i) => `${name(i)}\n${whole(probe.error[i])} km off`);
-    $("probe-map").setAttribute("aria-label", `World map of ${whole(from.length)} places where the probe puts them; ` +
+    $("probe-map").setAttribute("aria-label", `World map of ${atPlaces(from.length)} where the probe puts them; ` +
       "median error " + probe.groups.map((g) => `${g.name} ${figure(Math.round(g.median))} km`).join(", "));
-    $("probe-median").textContent = `Layer ${probe.layer}, held out: ${probe.split}; half of the ` +
-      `${whole(from.length)} places are less than ${figure(Math.round(probe.median))} km off.`;
+    $("probe-median").textContent = `Layer ${probe.layer}, held out: ${probe.split}; ` +
+      `median error over ${atPlaces(from.length)}: ${figure(Math.round(probe.median))} km.`;
     const pressed = () => {
       $("show-true").setAttribute("aria-pressed", share === 0);
       $("show-predicted").setAttribute("aria-pressed", share === 1);
@@ -169,12 +169,12 @@
       $("probe-legend").replaceChildren(...probe.groups.map((group, i) => {
         const mark = make("span", { class: "dot" }), button = make("button", { type: "button", "aria-pressed": only === i });
         mark.style.background = `var(--hue${i % 7})`;
-        button.append(mark, group.name, make("small", {}, `${whole(group.n)} places, median ${whole(Math.round(group.median))} km`));
+        button.append(mark, group.name, make("small", {}, `${atPlaces(group.n)}, median ${whole(Math.round(group.median))} km`));
         button.addEventListener("click", () => { only = only === i ? null : i; legend(); map.refresh(); });
         return button;
       }));
     };
-    $("by-group").hidden = probe.groups.length < 2;
+    $("colours").hidden = probe.groups.length < 2;
     $("by-group").addEventListener("click", () => { byError = false; pressed(); legend(); map.refresh(); });
     $("by-error").addEventListener("click", () => { byError = true; only = null; pressed(); legend(); map.refresh(); });
     pressed(); legend();
@@ -190,7 +190,7 @@
   }
   function describe(feature) {
     const names = feature.at.slice(0, 3).map(placeName).join("; ");
-    return `World map of ${title(feature.row)}: fires at ${whole(feature.at.length)} places, most at ${names}`;
+    return `World map of ${title(feature.row)}: fires at ${atPlaces(feature.at.length)}, most at ${names}`;
   }
   const range = (feature) => [Math.min(0, feature.value.at(-1)), Math.max(0, feature.value[0])];
 
@@ -236,11 +236,17 @@
 
   function featureCards() {
     $("cards").append(...shown.map(card));
-    const left = counts.significant - shown.length;
-    $("shown-note").textContent = counts.significant === 0
-      ? `None of the ${whole(counts.tested)} features tested has q ≤ ${counts.q}.`
-      : `Of ${whole(counts.tested)} features tested, ${whole(counts.significant)} have q ≤ ${counts.q}; ` +
-        (left ? `here are the ${whole(shown.length)} with the largest I, the other ${whole(left)} are in the table only.` : "here they all are.");
+    $("shown-note").textContent = foundNote();
+  }
+
+  function foundNote() {
+    const { tested, significant, q } = counts;
+    if (tested === 0) return "No feature was tested; the table says why.";
+    const among = `Of ${plural(tested, "feature", "features")} tested`;
+    if (significant === 0) return `${among}, none has q ≤ ${q}.`;
+    const found = `${among}, ${plural(significant, "has", "have")} q ≤ ${q}`;
+    if (shown.length < significant) return `${found}; mapped here: the ${whole(shown.length)} with the largest I. The table has them all.`;
+    return `${found}; ${significant === 1 ? "here it is" : "here they all are"}.`;
   }
 
   // ---------------------------------------------------------------- the table
@@ -299,7 +305,7 @@
     if (task) $("ratings-title").textContent = "How the model rates places: " + task;
     const low = Math.min(...value), high = Math.max(...value);
     valueMap($("ratings-map"), at, value, low, high, "rating");
-    $("ratings-map").setAttribute("aria-label", `World map of ${whole(at.length)} places by rating, from ${low} to ${high}`);
+    $("ratings-map").setAttribute("aria-label", `World map of ${atPlaces(at.length)} by rating, from ${low} to ${high}`);
     rampLegend($("ratings-legend"), low, high, "rating");
   }
 
