@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import inspect
 import logging
+import operator
 import os
-import shutil
 import sys
+import tempfile
 import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -26,6 +31,7 @@ def run_demo(out: str = "run/demo", *, seed: int = 0) -> None:
     """
     from geointerp import demo as whole_line
 
+    _check_seed(seed)
     whole_line.run(Path(out), seed=seed)
 
 
@@ -48,7 +54,16 @@ def show_places(
     """
     from geointerp import places as rooms
 
-    found = rooms.load(source, min_population=min_population, countries=countries, limit=limit)
+    filters: dict[str, Any] = {
+        "min_population": min_population,
+        "countries": countries,
+        "limit": limit,
+    }
+    if out is not None:
+        if Path(out).suffix.lower() != ".parquet":
+            raise InputError(f"{out}: places are written as GeoParquet; end its name in .parquet.")
+        _refuse(Path(out))
+    found = rooms.load(source, **filters)
     lon, lat = rooms.lon_lat(found)
     print(found.drop(columns=found.geometry.name).assign(lon=lon, lat=lat).head(10).to_string())
     print(
@@ -56,7 +71,9 @@ def show_places(
         f"another; lon {lon.min():.2f} to {lon.max():.2f}, lat {lat.min():.2f} to {lat.max():.2f}"
     )
     if out is not None:
-        _write(Path(out), found.to_parquet)
+        about = {"function": "geointerp.places.load", "source": source, **filters}
+        _write(Path(out), found.to_parquet, "Places", about)
+        print(out)
 
 
 def capture_activations(
@@ -97,6 +114,7 @@ def capture_activations(
     from geointerp import activations, models
     from geointerp import places as rooms
 
+    _check_folder(Path(out))
     found = rooms.load(places, min_population=min_population, countries=countries, limit=limit)
     loaded = models.load(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     acts = activations.capture(
@@ -137,6 +155,7 @@ def probe_layers(
     """
     from geointerp import activations, probes
 
+    _check_seed(seed)
     known: dict[str, tuple[str, Any]] = {
         "random": ("random", probes.RandomKFold(seed=seed)),
         "block": (f"block {km:g} km", probes.BlockKFold(km, buffer_km=buffer_km, seed=seed)),
@@ -180,6 +199,8 @@ def train_sae(
     """
     from geointerp import activations, cards, saes
 
+    _check_seed(seed)
+    _check_folder(Path(out))
     saes.train(
         _layer(activations.open(acts), layer),
         width=width,
@@ -208,14 +229,18 @@ def encode_places(
     """
     from geointerp import activations, cards, saes
 
+    _refuse(Path(out))
     autoencoder = saes.load(sae)
     if layer is None:
         layer = cards.read(Path(sae)).get("made by", {}).get("layer")
         if layer is None:
             raise InputError(f"{sae}: it does not say of which layer it is; give --layer.")
     features = saes.encode(autoencoder, _layer(activations.open(acts), layer))
-    _write(Path(out), features.write_h5ad)
+    about = {"function": "geointerp.saes.encode", "sae": sae, "activations": acts, "layer": layer}
+    _write(Path(out), features.write_h5ad, "Features", about)
+    fire = int((features.var["n_active"] > 0).sum())
     print(f"{out}: {features.n_obs} places, {features.n_vars} features, {features.X.nnz} active")
+    print(f"{fire} of {features.n_vars} features {'fires' if fire == 1 else 'fire'} on some place")
 
 
 def map_features(
@@ -239,35 +264,60 @@ def map_features(
     """
     from geointerp import spatial
 
+    _check_seed(seed)
+    _refuse(Path(out))
     encoded = _anndata(Path(features))
-    table = spatial.moran(
-        encoded,
-        spatial.knn(encoded, k=k),
-        permutations=permutations,
-        min_active=min_active,
-        seed=seed,
-    )
-    _write(Path(out), table.to_csv)
+    options: dict[str, Any] = {
+        "permutations": permutations,
+        "min_active": min_active,
+        "seed": seed,
+    }
+    table = spatial.moran(encoded, spatial.knn(encoded, k=k), **options)
+    about = {
+        "function": "geointerp.spatial.moran",
+        "features": features,
+        "features_sha256": _fingerprint(encoded),
+        "k": k,
+        **options,
+    }
+    _write(Path(out), table.to_csv, "Moran's I of every feature", about)
     print(table.sort_values("I", ascending=False).head(10).to_string())
-    print(f"{(table['q'] <= 0.05).sum()} of {len(table)} features have q ≤ 0.05")
+    few = table["reason"].str.replace(
+        r"on \d+ places?, fewer than (\d+)", r"on fewer than \1 places", regex=True
+    )
+    for reason, count in few.value_counts().items():
+        print(f"{count} not tested: {reason}")
+    tested, found = table["q"].notna().sum(), (table["q"] <= 0.05).sum()
+    print(
+        f"{tested} of {len(table)} features tested; "
+        f"{found} {'has' if found == 1 else 'have'} q ≤ 0.05"
+    )
 
 
 def write_atlas(run: str, *, out: str | None = None) -> None:
     """Write the page of a run: its figures, its probe, and its strongest features on maps.
 
+    An atlas that is there already is replaced: the page is made anew from what the run holds.
+
     Args:
         run: A folder with features.h5ad and moran.csv and, if there, probe/ and sae/.
-        out: Folder of the page; RUN/atlas if not given.
+        out: Folder of the page; RUN/atlas if not given. An atlas there is replaced.
     """
-    import pandas as pd
-
     from geointerp import atlas as rooms
     from geointerp import cards, probes
 
     folder = Path(run)
-    path = folder / "moran.csv"
-    if not path.exists():
+    table_at, features_at = folder / "moran.csv", folder / "features.h5ad"
+    if not table_at.exists():
         raise InputError(f"{folder}: there is no moran.csv in it; `geointerp moran` writes it.")
+    table = _csv(table_at, dtype={0: str}).rename(index=str)
+    encoded = _anndata(features_at)
+    made_from = cards.read(folder, stem=_stem(table_at)).get("made by", {}).get("features_sha256")
+    if made_from not in (None, _fingerprint(encoded)):
+        raise InputError(
+            f"{table_at}: it was made from other features than those in {features_at}; "
+            "delete it and run `geointerp moran` again."
+        )
     report = probes.Report.read(folder / "probe") if (folder / "probe").exists() else None
     figures = {
         name: cards.read(folder / name)["figures"]
@@ -275,13 +325,7 @@ def write_atlas(run: str, *, out: str | None = None) -> None:
         if (folder / name / "card.json").exists()
     }
     target = Path(out) if out else folder / "atlas"
-    rooms.write(
-        _anndata(folder / "features.h5ad"),
-        pd.read_csv(path, index_col=0, dtype={0: str}).rename(index=str),
-        out=target,
-        report=report,
-        figures=figures,
-    )
+    rooms.write(encoded, table, out=target, report=report, figures=figures)
     print(target / "index.html")
 
 
@@ -315,13 +359,32 @@ def predict_ratings(
     from geointerp import geollm, models
     from geointerp import places as rooms
 
-    found = rooms.load(places, min_population=min_population, countries=countries, limit=limit)
-    loaded = models.load(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    _refuse(Path(out))
+    filters: dict[str, Any] = {
+        "min_population": min_population,
+        "countries": countries,
+        "limit": limit,
+    }
+    found = rooms.load(places, **filters)
+    for column in found.columns.intersection(_RATED):
+        raise InputError(
+            f"{places}: it has a column '{column}', which the ratings add; rename or drop it."
+        )
     asked = geollm.prompts(found, task=task, context=geollm.Gazetteer())
+    loaded = models.load(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     ratings = geollm.predict(loaded, asked)
     lon, lat = rooms.lon_lat(found)
     table = found.drop(columns=found.geometry.name).assign(lon=lon, lat=lat)
-    _write(Path(out), table.join(ratings, rsuffix="_rated").join(asked, rsuffix="_asked").to_csv)
+    about = {
+        "function": "geointerp.geollm.predict",
+        "model": model,
+        "places": places,
+        **filters,
+        "task": task,
+        "dtype": dtype,
+        "context": asked.attrs["attribution"],
+    }
+    _write(Path(out), table.join(ratings).join(asked).to_csv, "Ratings", about)
     print(ratings.describe().to_string())
 
 
@@ -334,23 +397,20 @@ def score_ratings(ratings: str, *, truth: str, log10: bool = False) -> None:
         log10: Take the truth's decimal logarithm first; it must then be above 0.
     """
     import numpy as np
-    import pandas as pd
 
     from geointerp import geollm
 
     path = Path(ratings)
     if not path.exists():
-        raise InputError(f"{path}: there is no such file.")
-    table = pd.read_csv(path, index_col=0, keep_default_na=False, na_values=[""])
-    for column in ("rating", truth):
-        if column not in table.columns:
-            raise InputError(f"{path}: there is no column '{column}'; it has {', '.join(table)}.")
-    column = pd.to_numeric(table[truth], errors="coerce")
+        raise InputError(f"{path}: there is no such file; `geointerp predict` writes it.")
+    table = _csv(path, keep_default_na=False, na_values=[""])
+    rating, known = (_numbers(table, column, path) for column in ("rating", truth))
     if log10:
-        if (column <= 0).any():
+        if (known <= 0).any():
             raise InputError(f"{path}: column '{truth}' has values of 0 or less; they have no log.")
-        column = np.log10(column)
-    print(geollm.score(table[["rating"]], column).to_string())
+        known = np.log10(known)
+    for name, value in geollm.score(rating, known).items():
+        print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")
 
 
 # functions are not called as the rooms are: the parser looks their names up in the package,
@@ -372,13 +432,19 @@ _COMMANDS: dict[str, Any] = {
 }
 
 
+# columns that ratings and their prompts add to the places
+_RATED = ("rating", "mode", "entropy", "mass", "prompt", "address", "n_nearby")
+
+
 class _Parser(ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        text = " ".join(str(message).split())
-        print(f"geointerp: {text}", file=sys.stderr)
-        sys.exit(2)
+        _, missing, keys = str(message).partition("the following arguments are required: ")
+        if missing:
+            words = [_as_typed(key) for key in keys.split(", ")]
+            message = f"{' and '.join(words)} {'is' if len(words) == 1 else 'are'} required."
+        _stop(str(message))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -399,12 +465,15 @@ def main(arguments: list[str] | None = None) -> None:
             args=given,
             parser_class=_Parser,
             prog="geointerp",
+            allow_abbrev=False,
             version=__version__,
             description="What does a language model know about places, and where inside it?",
         )
     except InputError as error:
-        print(f"geointerp: {error}", file=sys.stderr)
-        sys.exit(2)
+        _stop(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _stop(f"{where}{error.strerror or error}.")
     except KeyboardInterrupt:
         print("geointerp: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -416,6 +485,27 @@ def _underscored(part: str) -> str:
     if not option.startswith("--"):
         return part
     return "--" + option[2:].replace("-", "_") + equals + value
+
+
+def _stop(text: str) -> NoReturn:
+    """End with one line that says what is wrong with the input."""
+    print("geointerp:", *text.split(), file=sys.stderr)
+    sys.exit(2)
+
+
+def _as_typed(key: str) -> str:
+    """How a parameter is written in the shell, from its path: sae.train.layer is --layer."""
+    *commands, name = key.split(".")
+    function: Any = functools.reduce(operator.getitem, commands, _COMMANDS)
+    option = inspect.signature(function).parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
+    return "--" + name.replace("_", "-") if option else name.upper()
+
+
+def _check_seed(seed: int) -> None:
+    """Refuse a seed that numpy or scikit-learn would not take."""
+    if not 0 <= seed < 2**32:
+        bound = "0 or more" if seed < 0 else "less than 2**32"
+        raise InputError(f"seed is {seed}; it must be {bound}.")
 
 
 def _layer(acts: Any, layer: int) -> Any:
@@ -437,24 +527,83 @@ def _anndata(path: Path) -> Any:
         raise InputError(f"{path}: not a readable .h5ad file.") from error
 
 
+def _fingerprint(features: Any) -> str:
+    """SHA-256 of what the features hold, in hexadecimal."""
+    from scipy import sparse
+
+    matrix = sparse.csr_matrix(features.X)
+    digest = hashlib.sha256()
+    for part in (matrix.data, matrix.indices, matrix.indptr):
+        digest.update(part.tobytes())
+    return digest.hexdigest()
+
+
+def _csv(path: Path, **options: Any) -> Any:
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, index_col=0, **options)
+    except ValueError as error:
+        raise InputError(f"{path}: not a readable .csv file.") from error
+
+
+def _numbers(table: Any, column: str, path: Path) -> Any:
+    """A column of numbers, NaN where a cell is empty."""
+    import pandas as pd
+
+    if column not in table.columns:
+        raise InputError(f"{path}: there is no column '{column}'; it has {', '.join(table)}.")
+    numbers = pd.to_numeric(table[column], errors="coerce")
+    for bad in table.loc[numbers.isna(), column].dropna():
+        raise InputError(f"{path}: column '{column}' is not numeric; it holds {bad!r}.")
+    return numbers
+
+
 def _refuse(path: Path) -> None:
+    """Refuse an output that is there already, or that cannot be written."""
     if path.exists():
         raise InputError(f"{path}: it exists already; choose another --out or delete it.")
+    _check_folder(path)
 
 
-def _write(path: Path, writer: Any) -> None:
-    """Have an artefact written under another name, then give it its own."""
+def _check_folder(path: Path) -> None:
+    """Refuse an output whose folder is none, or takes no file."""
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise InputError(f"{path}: {folder} is a file; choose an --out in a folder.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: there is no permission to write in {folder}.")
+
+
+def _stem(path: Path) -> str:
+    """What the card of a file is called, without .json or .md."""
+    return f"{path.name}.card"
+
+
+def _write(
+    path: Path,
+    writer: Callable[[Path], object],
+    title: str = "",
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Have an artefact written elsewhere, then give it its name.
+
+    The card of a single file, with what it is and what it was made by, comes to lie beside it
+    just before; a folder holds its own.
+    """
+    from geointerp import cards
+
     _refuse(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.partial{path.suffix}")
-    try:
+    with tempfile.TemporaryDirectory(
+        prefix=f".{path.name}.", suffix=".partial", dir=path.parent
+    ) as scratch:
+        part = Path(scratch) / path.name
         writer(part)
-        os.replace(part, path)
-    finally:
-        if part.is_dir():
-            shutil.rmtree(part)
-        else:
-            part.unlink(missing_ok=True)
+        if about is not None:
+            cards.write(part.parent, title, {"made by": about}, stem=_stem(path))
+        for made in sorted(part.parent.iterdir(), key=part.__eq__):
+            os.replace(made, path.parent / made.name)
 
 
 if __name__ == "__main__":

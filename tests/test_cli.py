@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -32,6 +33,11 @@ def fails(capsys, *arguments):
     return said
 
 
+def card(folder, name):
+    """What made an artefact that is a single file."""
+    return gi.cards.read(folder, stem=f"{name}.card")["made by"]
+
+
 @pytest.fixture
 def csv(tmp_path):
     path = tmp_path / "places.csv"
@@ -57,6 +63,9 @@ def test_the_whole_line_from_the_shell(csv, tmp_path):
     step("moran", "run/features.h5ad", "--k", "4")
     assert "index.html" in step("atlas", "run")
     step("predict", "toponym", csv, "--task", "Population", "--limit", "20")
+    columns = pd.read_csv(tmp_path / "run" / "ratings.csv", index_col=0).columns
+    assert {*cli._RATED, "name", "population", "lon", "lat"} <= set(columns)
+    assert card(tmp_path / "run", "ratings.csv")["task"] == "Population"
     assert "spearman" in step(
         "score", "run/ratings.csv", "--truth", "population", "--log10", "true"
     )
@@ -69,12 +78,27 @@ def test_capture_and_encode_from_the_shell(csv, tmp_path, monkeypatch, capsys):
     cli.main(["capture", "toponym", str(csv), "--layers", "3"])
     size = ["--width=16", "--k=2", "--steps=20", "--batch=16"]
     cli.main(["sae", "train", "run/activations.zarr", "--layer=3", *size])
+    capsys.readouterr()
     cli.main(["sae", "encode", "run/sae", "run/activations.zarr"])
     cli.main(["moran", "run/features.h5ad", "--k=4", "--min-active", "3"])
+    said = capsys.readouterr().out.splitlines()
     table = pd.read_csv("run/moran.csv", index_col=0)
     assert len(table) == 16
     assert table["n_active"].sum() == 60 * 2
-    capsys.readouterr()
+    fire, tested = (table["n_active"] > 0).sum(), (table["n_active"] >= 3).sum()
+    assert said[1] == f"{fire} of 16 features fire on some place"
+    assert said[-1].startswith(f"{tested} of 16 features tested; ")
+    made = card(tmp_path / "run", "features.h5ad")
+    assert made == {
+        "function": "geointerp.saes.encode",
+        "sae": "run/sae",
+        "activations": "run/activations.zarr",
+        "layer": 3,
+    }
+    made = card(tmp_path / "run", "moran.csv")
+    assert (made["features"], made["k"], made["seed"]) == ("run/features.h5ad", 4, 0)
+    assert (made["permutations"], made["min_active"]) == (999, 3)
+    assert len(made["features_sha256"]) == 64
     # nothing is overwritten
     for again in (
         ["sae", "train", "run/activations.zarr", "--layer=3"],
@@ -90,6 +114,9 @@ def test_capture_and_encode_from_the_shell(csv, tmp_path, monkeypatch, capsys):
     [
         ("name,lat,lon\nA,91,0\n", "latitude 91"),
         ("name,lat,lon\nA,nan,0\n", "not a number of degrees"),
+        ("name,lat,lon\nA,,0\n", "line 2, column 'lat' is empty"),
+        ("name;lat;lon\nA;0;0\n", "looks separated by ';'"),
+        ("", "it is empty"),
         ("name,lat,lon\n,0,0\n", "has no name"),
         ("name,country\nA,FR\n", "no column of lon"),
         ("name,lat,lon\n", "no places"),
@@ -115,10 +142,169 @@ def test_bad_arguments(csv, tmp_path, capsys):
     assert "no store of activations" in fails(capsys, "probe", tmp_path / "none.zarr")
     assert "no moran.csv" in fails(capsys, "atlas", tmp_path)
     assert "invalid choice: 'nonsense'" in fails(capsys, "nonsense")
-    assert "places" in fails(capsys, "capture", "toponym")
     assert "there is no such file" in fails(capsys, "score", "none.csv", "--truth=x")
     assert "there is no such file" in fails(capsys, "moran", "none.h5ad")
+    assert "must be 1 or more" in fails(capsys, "places", csv, "--limit", "0")
+    assert "unrecognized arguments: --lim 3" in fails(capsys, "places", csv, "--lim", "3")
+    assert "end its name in .parquet" in fails(capsys, "places", "none.csv", "--out", "p.csv")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["places.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["capture"], "MODEL and PLACES are required."),
+        (["capture", "toponym"], "PLACES is required."),
+        (["sae", "train"], "ACTS and --layer are required."),
+        (["sae", "train", "acts.zarr"], "--layer is required."),
+        (["score", "ratings.csv"], "--truth is required."),
+    ],
+)
+def test_what_is_missing_is_called_as_it_is_typed(capsys, arguments, said):
+    assert fails(capsys, *arguments) == f"geointerp: {said}\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["demo"],
+        ["probe", "none.zarr"],
+        ["sae", "train", "none.zarr", "--layer=0"],
+        ["moran", "none.h5ad"],
+    ],
+)
+def test_a_seed_that_is_none(tmp_path, monkeypatch, capsys, command):
+    monkeypatch.chdir(tmp_path)
+    said = fails(capsys, *command, "--seed", "-1")
+    assert said == "geointerp: seed is -1; it must be 0 or more.\n"
+    assert "less than 2**32" in fails(capsys, *command, "--seed", 2**32)
+    assert not list(tmp_path.iterdir())
+
+
+OUTPUTS = [
+    ["places", "none.csv", "--out", "{}/p.parquet"],
+    ["capture", "none", "none.csv", "--out", "{}/acts.zarr"],
+    ["sae", "train", "none.zarr", "--layer=0", "--out", "{}/sae"],
+    ["sae", "encode", "none", "none.zarr", "--out", "{}/f.h5ad"],
+    ["moran", "none.h5ad", "--out", "{}/deep/m.csv"],
+    ["predict", "none", "none.csv", "--task=X", "--out", "{}/r.csv"],
+]
+
+
+@pytest.mark.parametrize("command", OUTPUTS, ids=lambda command: command[0])
+def test_an_output_that_cannot_be_is_refused_before_anything_is_read(
+    tmp_path, monkeypatch, capsys, command
+):
+    (tmp_path / "file").touch()
+    said = fails(capsys, *(part.format(tmp_path / "file") for part in command))
+    assert "file is a file; choose an --out in a folder" in said
+    monkeypatch.setattr(cli.os, "access", lambda *_: False)
+    said = fails(capsys, *(part.format(tmp_path) for part in command))
+    assert "there is no permission to write in" in said
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_an_error_of_the_system_is_one_line(csv, tmp_path, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device", "p.parquet")
+
+    monkeypatch.setattr(cli.os, "replace", full)
+    said = fails(capsys, "places", csv, "--out", tmp_path / "p.parquet")
+    assert said == "geointerp: p.parquet: No space left on device.\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["places.csv"]
+
+
+def test_places_are_written_with_their_card(csv, tmp_path, capsys):
+    out = tmp_path / "new" / "p.parquet"
+    cli.main(["places", str(csv), "--limit=3", "--out", str(out)])
+    assert capsys.readouterr().out.splitlines()[-1] == str(out)
+    assert len(gi.places.load(out)) == 3
+    assert card(out.parent, out.name)["limit"] == 3
+    names = {p.name for p in out.parent.iterdir()}
+    assert names == {"p.parquet", "p.parquet.card.json", "p.parquet.card.md"}
+
+
+@pytest.mark.parametrize("column", cli._RATED)
+def test_ratings_take_no_column_of_the_places(tmp_path, capsys, column):
+    path = tmp_path / "p.csv"
+    path.write_text(f"name,lat,lon,{column}\nLima,-12,-77,1\n")
+    said = fails(capsys, "predict", "none", path, "--task=X", "--out", tmp_path / "r.csv")
+    assert f"it has a column '{column}', which the ratings add" in said
+
+
+def test_predict_adds_what_it_says(tmp_path, capsys, monkeypatch):
+    path, out = tmp_path / "p.csv", tmp_path / "r.csv"
+    path.write_text("name,lat,lon\n1770,-24,152\n")
+    monkeypatch.setattr(gi.geollm.Gazetteer, "attribution", "nobody")
+    cli.main(["predict", "toponym", str(path), "--task=Population", "--out", str(out)])
+    table = pd.read_csv(out, index_col=0)
+    assert table.columns.tolist() == ["name", "lon", "lat", *cli._RATED]
+    made = card(tmp_path, "r.csv")
+    assert (made["model"], made["places"], made["task"]) == ("toponym", str(path), "Population")
+    assert made["context"] == "nobody"
+
+
+@pytest.fixture
+def features(tmp_path, monkeypatch):
+    """Features of sixty places in two columns, one of which fires at one place."""
+    import anndata
+
+    rng = np.random.default_rng(0)
+    values = np.zeros((60, 3), np.float32)
+    values[::2, 0] = 1
+    values[:1, 1] = 1
+    lon_lat = np.stack([rng.uniform(-180, 180, 60), rng.uniform(-80, 80, 60)], axis=1)
+    (tmp_path / "run").mkdir()
+    made = anndata.AnnData(values, obsm={"spatial": lon_lat})
+    made.write_h5ad(tmp_path / "run" / "features.h5ad")
+    monkeypatch.chdir(tmp_path)
+    return made
+
+
+def test_what_was_not_tested_is_counted(features, capsys):
+    cli.main(["moran", "run/features.h5ad", "--min-active=31", "--permutations=9"])
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "2 not tested: It fires on fewer than 31 places.",
+        "1 not tested: It fires on no place.",
+        "0 of 3 features tested; 0 have q ≤ 0.05",
+    ]
+
+
+def test_an_atlas_takes_only_the_table_of_its_features(features, tmp_path, capsys):
+    cli.main(["moran", "run/features.h5ad", "--permutations=9"])
+    cli.main(["atlas", "run"])
+    page = tmp_path / "run" / "atlas" / "index.html"
+    before = page.read_bytes()
+    page.write_text("old")
+    cli.main(["atlas", "run"])  # again, in its place
+    assert page.read_bytes() == before
+    features.X[3, 0] = 7
+    features.write_h5ad("run/features.h5ad")
+    said = fails(capsys, "atlas", "run")
+    assert "run/moran.csv: it was made from other features than those in run/features.h5ad" in said
+    (tmp_path / "run" / "moran.csv.card.json").unlink()  # a table made by hand
+    cli.main(["atlas", "run"])
+    (tmp_path / "run" / "moran.csv").write_text("")
+    assert "run/moran.csv: not a readable .csv file" in fails(capsys, "atlas", "run")
+
+
+def test_scores(tmp_path, capsys):
+    path = tmp_path / "r.csv"
+    path.write_text("place,rating,name,truth\n0,1,a,1\n1,2,b,\n2,3,c,10\n3,3.5,d,100\n")
+    cli.main(["score", str(path), "--truth=truth", "--log10=true"])
+    said = capsys.readouterr().out.splitlines()
+    assert said[:3] == ["n: 3", "n_missing: 1", "spearman: 1"]
+    score = ["score", path]
+    assert "no column 'x'; it has rating, name, truth" in fails(capsys, *score, "--truth=x")
+    said = fails(capsys, *score, "--truth=name")
+    assert "r.csv: column 'name' is not numeric; it holds 'a'." in said
+    path.write_text("place,rating,truth\n0,1,-1\n")
+    assert "0 or less" in fails(capsys, *score, "--truth=truth", "--log10=true")
+    path.write_text("place,rating,truth\n0,high,1\n")
+    assert "column 'rating' is not numeric" in fails(capsys, *score, "--truth=truth")
+    path.write_text("")
+    assert "not a readable .csv file" in fails(capsys, *score, "--truth=truth")
+    assert "Is a directory" in fails(capsys, "score", tmp_path, "--truth=truth")
 
 
 def test_an_output_that_holds_another_run(csv, tmp_path, capsys):
@@ -166,15 +352,31 @@ def test_help_comes_from_the_docstrings():
     text = " ".join(done.stdout.split())
     assert "store one vector per layer, resumably." in text
     assert "Tokens that go through the model at once." in text
+    assert "An atlas there is replaced." in " ".join(run("atlas", "--help").stdout.split())
 
 
-def test_a_failed_write_leaves_nothing(tmp_path):
-    def writer(path):
-        path.write_text("half")
+@pytest.mark.parametrize("breaks", ["writer", "card"])
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch, breaks):
+    def fail(*_, **__):
         raise OSError("disk full")
 
+    def writer(path):
+        path.write_text("half")
+        if breaks == "writer":
+            fail()
+
+    if breaks == "card":
+        monkeypatch.setattr(gi.cards, "write", fail)
     with pytest.raises(OSError, match="disk full"):
-        cli._write(tmp_path / "x.csv", writer)
+        cli._write(tmp_path / "x.csv", writer, "X", {})
     assert list(tmp_path.iterdir()) == []
     cli._write(tmp_path / "y.json", lambda p: p.write_text(json.dumps(1)))
     assert [p.name for p in tmp_path.iterdir()] == ["y.json"]
+
+
+def test_an_artefact_comes_after_its_card(tmp_path, monkeypatch):
+    moved = []
+    monkeypatch.setattr(cli.os, "replace", lambda _, to: moved.append(to.name))
+    cli._write(tmp_path / "x.csv", lambda p: p.write_text(""), "X", {})
+    assert sorted(moved[:2]) == ["x.csv.card.json", "x.csv.card.md"]
+    assert moved[2:] == ["x.csv"]
