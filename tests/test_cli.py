@@ -278,7 +278,7 @@ def test_an_atlas_takes_only_the_table_of_its_features(features, tmp_path, capsy
     page.write_text("old")
     cli.main(["atlas", "run"])  # again, in its place
     assert page.read_bytes() == before
-    features.X[3, 0] = 7
+    features.X[2, 0] = 7
     features.write_h5ad("run/features.h5ad")
     said = fails(capsys, "atlas", "run")
     assert "run/moran.csv: it was made from other features than those in run/features.h5ad" in said

@@ -49,10 +49,10 @@ def test_namibia_and_a_village_called_none(tmp_path):
 
 def test_names_and_codes_of_digits_are_text(tmp_path):
     path = tmp_path / "p.csv"
-    path.write_text("City,lat,lng,State,Pop\n1770,-24.2,151.9,04,7\n007,1e1,+2.5,NA,8\n")
+    path.write_text("City,lat,lng,State,Pop\n1770,-24.2,151.9,04,7\n007,1e1,+2.5,05,8\n")
     places = gi.places.load(path, min_population=8)
     assert gi.places.load(path)["name"].tolist() == ["1770", "007"]
-    assert gi.places.load(path)["admin1"].tolist() == ["04", "NA"]
+    assert gi.places.load(path)["admin1"].tolist() == ["04", "05"]
     assert places["name"].tolist() == ["007"]
     assert places.geometry.iloc[0].coords[0] == (2.5, 10.0)
     assert places["population"].tolist() == [8]
