@@ -149,7 +149,7 @@ def load(
         loader = transformers.AutoModelForCausalLM if generates else transformers.AutoModel
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
         # weights that come as a pickle are refused
-        model, filled = loader.from_pretrained(
+        loaded: Any = loader.from_pretrained(
             where,
             dtype=getattr(torch, dtype),
             use_safetensors=True,
@@ -160,6 +160,7 @@ def load(
         looked = "" if local else "there is no such folder, and as an id on the Hub: "
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"model {name}: {looked}{said}") from error
+    model, filled = loaded
     # an encoder's pooler stands outside the residual stream
     missing = sorted(key for key in filled["missing_keys"] if "pooler" not in key.split("."))
     if missing:

@@ -54,7 +54,7 @@ def test_files_are_sae_lens_own(trained):
 
 def test_the_card_holds_the_held_out_figures(trained):
     sae, out, values, _ = trained
-    _, held = training.split(values, 0)
+    _, held = training.split(np.arange(len(values)), 0)
     card = gi.cards.read(out)
     for name, value in gi.saes.quality(sae, values[held]).items():
         assert card["figures"][f"held-out {name}"] == pytest.approx(value)
@@ -89,7 +89,7 @@ def test_the_same_seed_gives_the_same_weights():
 
 def test_held_out_places_are_not_trained_on():
     values, *_ = dictionary(n=500)
-    training_rows, held = training.split(values, 3)
+    training_rows, held = training.split(np.arange(500), 3)
     assert len(held) == 50
     assert sorted([*training_rows, *held]) == list(range(500))
     changed = values.copy()
@@ -100,19 +100,31 @@ def test_held_out_places_are_not_trained_on():
 
 
 def test_namesakes_are_on_one_side():
-    # cities of one name have one vector: held out, it must not be trained on
+    # cities of one name have one prompt: held out, it must not be trained on
+    acts = synthetic_acts(n=200).sel(layer=1)
+    names = [f"p{i // 2}" for i in range(200)]
+    acts = acts.assign_coords(name=("place", names)).assign_attrs(template="{name}")
+    training_rows, held = training.split(training._alike(acts, acts.values), 0)
+    assert len(held) == 20
+    assert not {names[i] for i in held} & {names[i] for i in training_rows}
+    # with the country in the prompt they differ
+    acts = acts.assign_coords(country=("place", [str(i % 2) for i in range(200)]))
+    other = acts.assign_attrs(template="{name}, {country}")
+    _, held = training.split(training._alike(other, other.values), 0)
+    assert len({names[i] for i in held}) > 10
+
+
+def test_equal_vectors_without_a_prompt_are_on_one_side():
     values = np.repeat(np.random.default_rng(0).normal(size=(100, 4)), 2, axis=0)
     values = values.astype(np.float32)
-    training_rows, held = training.split(values, 0)
+    training_rows, held = training.split(training._alike(values, values), 0)
     assert len(held) == 20
-    assert not {row.tobytes() for row in values[held]} & {
-        row.tobytes() for row in values[training_rows]
-    }
+    assert not {values[i].tobytes() for i in held} & {values[i].tobytes() for i in training_rows}
 
 
 def test_a_training_that_diverges_writes_nothing(tmp_path):
     values, *_ = dictionary(n=100)
-    with pytest.raises(InputError, match="the training diverged.*learning_rate is 1e\\+30"):
+    with pytest.raises(InputError, match=r"the training diverged.*learning_rate is 1e\+30"):
         gi.saes.train(
             values, width=4, k=2, steps=30, batch=16, learning_rate=1e30, out=tmp_path / "sae"
         )

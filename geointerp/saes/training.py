@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from geointerp import artefacts, cards, progress
+from geointerp import artefacts, cards, progress, prompts
+from geointerp.activations import places_of
 from geointerp.errors import InputError
 from geointerp.models import chosen_device
 from geointerp.saes.files import load, matrix, origin
@@ -42,9 +43,10 @@ def train(
     """Train a TopK sparse autoencoder (Gao et al. 2024) with sae-lens's model and losses.
 
     A tenth of the places, drawn by the seed, is held out and decides nothing but the
-    figures on the card; places with the same vector, such as namesakes, are on one side. Activations are scaled to unit variance for training and the
-    scale is folded into the weights. Latents that have not fired for as many places as
-    there are in the training set get the auxiliary loss that revives them.
+    figures on the card; places with the same prompt, such as namesakes, are on one side.
+    Activations are scaled to unit variance for training and the scale is folded into the
+    weights. Latents that have not fired for as many places as there are in the training set
+    get the auxiliary loss that revives them.
 
     Parameters
     ----------
@@ -81,8 +83,6 @@ def train(
     ----------
     Gao et al. 2024, Scaling and evaluating sparse autoencoders, arXiv 2406.04093.
     """
-    import torch
-
     values = matrix(acts)
     if width < 1 or not 1 <= k <= width:
         raise InputError(f"width is {width} and k is {k}; it must be 1 ≤ k ≤ width.")
@@ -96,7 +96,7 @@ def train(
     if out is not None:
         artefacts.refuse_existing(Path(out))
     target = chosen_device(device)
-    training, held = split(values, seed)
+    training, held = split(_alike(acts, values), seed)
     if width > len(training):
         log.warning(
             "width %d is more than the %d places to train on; they can't fill it",
@@ -136,19 +136,27 @@ def train(
     return trained
 
 
-def split(values: NDArray[np.float32], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to train on and rows held out, each in ascending order; equal rows go together.
+def split(alike: ArrayLike, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to train on and rows held out, each in ascending order.
 
     Parameters
     ----------
-    values : ndarray of float32, shape (place, hidden)
+    alike : array_like, shape (place,)
+        Places of one value are held out together.
     seed : int
     """
-    keys = [hashlib.blake2b(row, digest_size=16).digest() for row in values]
-    group, distinct = pd.factorize(np.array(keys, dtype=object))
+    group, distinct = pd.factorize(np.asarray(alike, dtype=object))
     order = np.random.default_rng(seed).permutation(len(distinct))
     held = np.isin(group, order[: max(1, round(HOLDOUT * len(distinct)))])
     return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _alike(acts: Any, values: NDArray[np.float32]) -> list[Any]:
+    """What is the same for places that a model cannot tell apart: the prompt, or the vector."""
+    template = getattr(acts, "attrs", {}).get("template")
+    if template is None:
+        return [hashlib.blake2b(row, digest_size=16).digest() for row in values]
+    return prompts.render(places_of(acts), template)["prompt"].tolist()
 
 
 def _fit(
