@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from geointerp import cards
 from geointerp.errors import InputError
 
 
@@ -15,14 +17,21 @@ def refuse_existing(out: Path) -> None:
     """Raise `InputError` where something stands under a name, or nothing can be written."""
     if out.exists():
         raise InputError(f"{out}: it exists already; choose another output or delete it.")
-    above = next(p for p in out.absolute().parents if p.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise InputError(f"{out}: nothing can be written in {above}; choose another output.")
+    check_folder(out)
+
+
+def check_folder(out: Path) -> None:
+    """Raise `InputError` where the folder of an output is none, or takes no file."""
+    folder = next(parent for parent in out.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise InputError(f"{out}: {folder} is a file; choose an output in a folder.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{out}: there is no permission to write in {folder}.")
 
 
 @contextmanager
 def whole(out: Path) -> Iterator[Path]:
-    """A hidden name to write to, which becomes `out` when the context ends without an error.
+    """A place to write to, which becomes `out` when the context ends without an error.
 
     Parameters
     ----------
@@ -32,7 +41,8 @@ def whole(out: Path) -> Iterator[Path]:
     Yields
     ------
     Path
-        Beside `out`, of the same suffix; nothing stands there yet. It is removed if an
+        A path of the same name in an empty, hidden folder beside `out`. What else is written
+        into that folder comes to lie beside `out` just before it does. Nothing is left if an
         error ends the context.
 
     Raises
@@ -42,17 +52,40 @@ def whole(out: Path) -> Iterator[Path]:
     """
     refuse_existing(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.stem}.partial{out.suffix}")
-    _remove(part)
-    try:
+    with tempfile.TemporaryDirectory(
+        prefix=f".{out.name}.", suffix=".partial", dir=out.parent
+    ) as scratch:
+        part = Path(scratch) / out.name
         yield part
-        os.replace(part, out)
-    finally:
-        _remove(part)
+        for made in sorted(part.parent.iterdir(), key=part.__eq__):
+            os.replace(made, out.parent / made.name)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def write_file(
+    out: Path, writer: Callable[[Path], object], title: str, about: Mapping[str, Any]
+) -> None:
+    """Write an artefact that is a single file, with its card beside it.
+
+    Parameters
+    ----------
+    out : Path
+        A file that does not exist.
+    writer : callable
+        Called with a path to write to.
+    title : str
+        What it is, for the card.
+    about : mapping
+        What it was made by.
+    """
+    with whole(out) as part:
+        writer(part)
+        cards.write(part.parent, title, {"made by": about}, stem=_card(out))
+
+
+def read_card(out: Path) -> dict[str, Any]:
+    """The card of a single file, or an empty dict where it has none."""
+    return cards.read(out.parent, stem=_card(out))
+
+
+def _card(out: Path) -> str:
+    return f"{out.name}.card"

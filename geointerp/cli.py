@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import inspect
 import logging
-import operator
-import os
 import sys
-import tempfile
-import warnings
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
-from jsonargparse import ArgumentParser, auto_cli
-
+from geointerp import artefacts
 from geointerp.errors import InputError
+
+log = logging.getLogger(__name__)
 
 Split = Literal["random", "block", "country"]
 
@@ -62,7 +56,7 @@ def show_places(
     if out is not None:
         if Path(out).suffix.lower() != ".parquet":
             raise InputError(f"{out}: places are written as GeoParquet; end its name in .parquet.")
-        _refuse(Path(out))
+        artefacts.refuse_existing(Path(out))
     found = rooms.load(source, **filters)
     lon, lat = rooms.lon_lat(found)
     print(found.drop(columns=found.geometry.name).assign(lon=lon, lat=lat).head(10).to_string())
@@ -72,7 +66,7 @@ def show_places(
     )
     if out is not None:
         about = {"function": "geointerp.places.load", "source": source, **filters}
-        _write(Path(out), found.to_parquet, "Places", about)
+        artefacts.write_file(Path(out), found.to_parquet, "Places", about)
         print(out)
 
 
@@ -114,7 +108,7 @@ def capture_activations(
     from geointerp import activations, models
     from geointerp import places as rooms
 
-    _check_folder(Path(out))
+    artefacts.check_folder(Path(out))
     found = rooms.load(places, min_population=min_population, countries=countries, limit=limit)
     loaded = models.load(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
     acts = activations.capture(
@@ -135,7 +129,7 @@ def probe_layers(
     *,
     out: str = "run/probe",
     target: str = "coordinates",
-    cv: list[Split] = ["random", "block", "country"],  # noqa: B006
+    cv: list[Split] | None = None,
     km: float = 500.0,
     buffer_km: float = 0.0,
     controls: bool = True,
@@ -147,7 +141,7 @@ def probe_layers(
         acts: A store that `geointerp capture` wrote.
         out: A new folder for report.csv, predictions.csv and the card.
         target: coordinates, or a numeric column of the places.
-        cv: How places are held out; country needs a column of that name.
+        cv: How places are held out; all three if not given, country where there is such a column.
         km: Side of the blocks.
         buffer_km: Training places nearer than this to a test place are left out (block).
         controls: Also probe the untrained model and a bag of the prompt's tokens.
@@ -162,11 +156,17 @@ def probe_layers(
         "country": ("country", probes.ColumnKFold("country", seed=seed)),
     }
     opened = activations.open(acts)
-    _refuse(Path(out))
+    artefacts.refuse_existing(Path(out))
+    if cv is None:
+        cv = ["random", "block", "country"]
+        if "country" not in opened.coords:
+            cv.remove("country")
+            log.info("the places have no column 'country': no countries are held out")
     report = probes.evaluate(
         opened, target=target, cv=dict(known[c] for c in cv), controls=controls, seed=seed
     )
-    _write(Path(out), report.save)
+    with artefacts.whole(Path(out)) as part:
+        report.save(part)
     print(report.table.round(3).to_string(index=False))
 
 
@@ -200,7 +200,7 @@ def train_sae(
     from geointerp import activations, cards, saes
 
     _check_seed(seed)
-    _check_folder(Path(out))
+    artefacts.check_folder(Path(out))
     saes.train(
         _layer(activations.open(acts), layer),
         width=width,
@@ -229,7 +229,7 @@ def encode_places(
     """
     from geointerp import activations, cards, saes
 
-    _refuse(Path(out))
+    artefacts.refuse_existing(Path(out))
     autoencoder = saes.load(sae)
     if layer is None:
         layer = cards.read(Path(sae)).get("made by", {}).get("layer")
@@ -237,7 +237,7 @@ def encode_places(
             raise InputError(f"{sae}: it does not say of which layer it is; give --layer.")
     features = saes.encode(autoencoder, _layer(activations.open(acts), layer))
     about = {"function": "geointerp.saes.encode", "sae": sae, "activations": acts, "layer": layer}
-    _write(Path(out), features.write_h5ad, "Features", about)
+    artefacts.write_file(Path(out), features.write_h5ad, "Features", about)
     fire = int((features.var["n_active"] > 0).sum())
     print(f"{out}: {features.n_obs} places, {features.n_vars} features, {features.X.nnz} active")
     print(f"{fire} of {features.n_vars} features {'fires' if fire == 1 else 'fire'} on some place")
@@ -265,7 +265,7 @@ def map_features(
     from geointerp import spatial
 
     _check_seed(seed)
-    _refuse(Path(out))
+    artefacts.refuse_existing(Path(out))
     encoded = _anndata(Path(features))
     options: dict[str, Any] = {
         "permutations": permutations,
@@ -280,12 +280,9 @@ def map_features(
         "k": k,
         **options,
     }
-    _write(Path(out), table.to_csv, "Moran's I of every feature", about)
+    artefacts.write_file(Path(out), table.to_csv, "Moran's I of every feature", about)
     print(table.sort_values("I", ascending=False).head(10).to_string())
-    few = table["reason"].str.replace(
-        r"on \d+ places?, fewer than (\d+)", r"on fewer than \1 places", regex=True
-    )
-    for reason, count in few.value_counts().items():
+    for reason, count in table["reason"].value_counts().items():
         print(f"{count} not tested: {reason}")
     tested, found = table["q"].notna().sum(), (table["q"] <= 0.05).sum()
     print(
@@ -312,7 +309,7 @@ def write_atlas(run: str, *, out: str | None = None) -> None:
         raise InputError(f"{folder}: there is no moran.csv in it; `geointerp moran` writes it.")
     table = _csv(table_at, dtype={0: str}).rename(index=str)
     encoded = _anndata(features_at)
-    made_from = cards.read(folder, stem=_stem(table_at)).get("made by", {}).get("features_sha256")
+    made_from = artefacts.read_card(table_at).get("made by", {}).get("features_sha256")
     if made_from not in (None, _fingerprint(encoded)):
         raise InputError(
             f"{table_at}: it was made from other features than those in {features_at}; "
@@ -359,7 +356,7 @@ def predict_ratings(
     from geointerp import geollm, models
     from geointerp import places as rooms
 
-    _refuse(Path(out))
+    artefacts.refuse_existing(Path(out))
     filters: dict[str, Any] = {
         "min_population": min_population,
         "countries": countries,
@@ -384,7 +381,7 @@ def predict_ratings(
         "dtype": dtype,
         "context": asked.attrs["attribution"],
     }
-    _write(Path(out), table.join(ratings).join(asked).to_csv, "Ratings", about)
+    artefacts.write_file(Path(out), table.join(ratings).join(asked).to_csv, "Ratings", about)
     print(ratings.describe().to_string())
 
 
@@ -436,69 +433,16 @@ _COMMANDS: dict[str, Any] = {
 _RATED = ("rating", "mode", "entropy", "mass", "prompt", "address", "n_nearby")
 
 
-class _Parser(ArgumentParser):
-    """Says what is wrong in one line."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        _, missing, keys = str(message).partition("the following arguments are required: ")
-        if missing:
-            words = [_as_typed(key) for key in keys.split(", ")]
-            message = f"{' and '.join(words)} {'is' if len(words) == 1 else 'are'} required."
-        _stop(str(message))
-
-
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command: exit code 0 when its artefact is whole, 2 for bad input."""
-    from geointerp import __version__
+    """The shell's door: see `geointerp.shell.run`."""
+    from geointerp import __version__, shell
 
-    given = sys.argv[1:] if arguments is None else arguments
-    given = [_underscored(part) for part in given]
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("anndata", "httpx", "matplotlib", "sae_lens", "transformers"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    try:
-        auto_cli(
-            _COMMANDS,
-            args=given,
-            parser_class=_Parser,
-            prog="geointerp",
-            allow_abbrev=False,
-            version=__version__,
-            description="What does a language model know about places, and where inside it?",
-        )
-    except InputError as error:
-        _stop(str(error))
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _stop(f"{where}{error.strerror or error}.")
-    except KeyboardInterrupt:
-        print("geointerp: interrupted", file=sys.stderr)
-        sys.exit(130)
-
-
-def _underscored(part: str) -> str:
-    """Options may be written either way: --min-population, --min_population."""
-    option, equals, value = part.partition("=")
-    if not option.startswith("--"):
-        return part
-    return "--" + option[2:].replace("-", "_") + equals + value
-
-
-def _stop(text: str) -> NoReturn:
-    """End with one line that says what is wrong with the input."""
-    print("geointerp:", *text.split(), file=sys.stderr)
-    sys.exit(2)
-
-
-def _as_typed(key: str) -> str:
-    """How a parameter is written in the shell, from its path: sae.train.layer is --layer."""
-    *commands, name = key.split(".")
-    function: Any = functools.reduce(operator.getitem, commands, _COMMANDS)
-    option = inspect.signature(function).parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
-    return "--" + name.replace("_", "-") if option else name.upper()
+    shell.run(
+        _COMMANDS,
+        sys.argv[1:] if arguments is None else arguments,
+        version=__version__,
+        description="What does a language model know about places, and where inside it?",
+    )
 
 
 def _check_seed(seed: int) -> None:
@@ -557,53 +501,6 @@ def _numbers(table: Any, column: str, path: Path) -> Any:
     for bad in table.loc[numbers.isna(), column].dropna():
         raise InputError(f"{path}: column '{column}' is not numeric; it holds {bad!r}.")
     return numbers
-
-
-def _refuse(path: Path) -> None:
-    """Refuse an output that is there already, or that cannot be written."""
-    if path.exists():
-        raise InputError(f"{path}: it exists already; choose another --out or delete it.")
-    _check_folder(path)
-
-
-def _check_folder(path: Path) -> None:
-    """Refuse an output whose folder is none, or takes no file."""
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if not folder.is_dir():
-        raise InputError(f"{path}: {folder} is a file; choose an --out in a folder.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{path}: there is no permission to write in {folder}.")
-
-
-def _stem(path: Path) -> str:
-    """What the card of a file is called, without .json or .md."""
-    return f"{path.name}.card"
-
-
-def _write(
-    path: Path,
-    writer: Callable[[Path], object],
-    title: str = "",
-    about: Mapping[str, Any] | None = None,
-) -> None:
-    """Have an artefact written elsewhere, then give it its name.
-
-    The card of a single file, with what it is and what it was made by, comes to lie beside it
-    just before; a folder holds its own.
-    """
-    from geointerp import cards
-
-    _refuse(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{path.name}.", suffix=".partial", dir=path.parent
-    ) as scratch:
-        part = Path(scratch) / path.name
-        writer(part)
-        if about is not None:
-            cards.write(part.parent, title, {"made by": about}, stem=_stem(path))
-        for made in sorted(part.parent.iterdir(), key=part.__eq__):
-            os.replace(made, path.parent / made.name)
 
 
 if __name__ == "__main__":

@@ -73,12 +73,17 @@ def _stages(part: Path, seed: int) -> dict[str, dict[str, float]]:
     sae = gi.saes.train(acts.sel(layer=layer), width=WIDTH, k=K, out=part / "sae", seed=seed)
     figures["sparse autoencoder"] = gi.cards.read(part / "sae")["figures"]
     features = gi.saes.encode(sae, acts.sel(layer=layer))
+    about = {"function": "geointerp.saes.encode", "layer": layer, "seed": seed}
     # written from a copy: AnnData turns columns of text into categories as it writes
-    features.copy().write_h5ad(part / "features.h5ad")
+    artefacts.write_file(
+        part / "features.h5ad", features.copy().write_h5ad, "Sparse features", about
+    )
 
     log.info("Moran's I of every feature, 999 permutations")
-    table = gi.spatial.moran(features, gi.spatial.knn(cities, k=8), permutations=999, seed=seed)
-    table.to_csv(part / "moran.csv")
+    test = {"permutations": 999, "seed": seed}
+    table = gi.spatial.moran(features, gi.spatial.knn(cities, k=8), **test)
+    about = {"function": "geointerp.spatial.moran", "k": 8, **test}
+    artefacts.write_file(part / "moran.csv", table.to_csv, "Moran's I of every feature", about)
     figures["spatial"] = {
         "features tested": int(table["q"].notna().sum()),
         "features with q ≤ 0.05": int((table["q"] <= 0.05).sum()),
@@ -92,7 +97,9 @@ def _stages(part: Path, seed: int) -> dict[str, dict[str, float]]:
     rated = cities.sample(RATED, random_state=seed)
     prompts = gi.geollm.prompts(rated, task="Population", context=gi.geollm.Gazetteer())
     ratings = gi.geollm.predict(model, prompts)
-    rated.drop(columns="geometry").join(ratings).to_csv(part / "ratings.csv")
+    about = {"function": "geointerp.geollm.predict", "model": model.name, "task": "Population"}
+    rows = rated.drop(columns="geometry").join(ratings)
+    artefacts.write_file(part / "ratings.csv", rows.to_csv, "Ratings", about)
     truth = np.log10(rated["population"])
     ratings.attrs["task"] = "Population"
     figures["GeoLLM, log10 population"] = {

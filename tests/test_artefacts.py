@@ -8,7 +8,7 @@ from geointerp.errors import InputError
 def test_it_appears_when_it_is_whole(tmp_path, name):
     out = tmp_path / "deep" / name
     with artefacts.whole(out) as part:
-        assert part.name.endswith(out.suffix)
+        assert part.name == out.name
         part.write_text("half")
         assert not out.exists()
     assert out.read_text() == "half"
@@ -16,10 +16,14 @@ def test_it_appears_when_it_is_whole(tmp_path, name):
 
 
 def test_nothing_is_left_of_a_failure(tmp_path):
-    with pytest.raises(RuntimeError), artefacts.whole(tmp_path / "run") as part:
-        part.mkdir()
-        (part / "half").write_text("x")
-        raise RuntimeError
+    def fails():
+        with artefacts.whole(tmp_path / "run") as part:
+            part.mkdir()
+            (part / "half").write_text("x")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fails()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -29,18 +33,39 @@ def test_what_stands_there_stays(tmp_path):
     with pytest.raises(InputError, match="mine: it exists already"), artefacts.whole(mine):
         pass
     below = mine / "run"
-    with pytest.raises(InputError, match="nothing can be written in .*mine"):
+    with pytest.raises(InputError, match=r"mine is a file; choose an output in a folder"):
         artefacts.refuse_existing(below)
     assert mine.read_text() == "x"
 
 
-def test_what_a_kill_left_is_overwritten(tmp_path):
-    out = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt), artefacts.whole(out) as part:
-        part.mkdir()
-        raise KeyboardInterrupt
-    part.mkdir()
-    (part / "stale").write_text("x")
-    with artefacts.whole(out) as part:
-        part.mkdir()
-    assert list(out.iterdir()) == []
+@pytest.mark.parametrize("breaks", ["writer", "card"])
+def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch, breaks):
+    def fail(*_, **__):
+        raise OSError("disk full")
+
+    def writer(path):
+        path.write_text("half")
+        if breaks == "writer":
+            fail()
+
+    if breaks == "card":
+        monkeypatch.setattr(artefacts.cards, "write", fail)
+    with pytest.raises(OSError, match="disk full"):
+        artefacts.write_file(tmp_path / "x.csv", writer, "X", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_has_its_card_beside_it(tmp_path):
+    out = tmp_path / "x.csv"
+    artefacts.write_file(out, lambda path: path.write_text("1"), "X", {"seed": 3})
+    assert out.read_text() == "1"
+    assert artefacts.read_card(out)["made by"] == {"seed": 3}
+    assert artefacts.read_card(tmp_path / "y.csv") == {}
+
+
+def test_an_artefact_comes_after_its_card(tmp_path, monkeypatch):
+    moved = []
+    monkeypatch.setattr(artefacts.os, "replace", lambda _, to: moved.append(to.name))
+    artefacts.write_file(tmp_path / "x.csv", lambda path: path.write_text(""), "X", {})
+    assert sorted(moved[:2]) == ["x.csv.card.json", "x.csv.card.md"]
+    assert moved[2:] == ["x.csv"]

@@ -1,4 +1,3 @@
-import json
 import os
 import subprocess
 import sys
@@ -197,18 +196,32 @@ def test_an_output_that_cannot_be_is_refused_before_anything_is_read(
 ):
     (tmp_path / "file").touch()
     said = fails(capsys, *(part.format(tmp_path / "file") for part in command))
-    assert "file is a file; choose an --out in a folder" in said
-    monkeypatch.setattr(cli.os, "access", lambda *_: False)
+    assert "file is a file; choose an output in a folder" in said
+    monkeypatch.setattr(os, "access", lambda *_: False)
     said = fails(capsys, *(part.format(tmp_path) for part in command))
     assert "there is no permission to write in" in said
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_without_countries_none_are_held_out(csv, tmp_path, capsys, caplog):
+    table = pd.read_csv(csv).drop(columns="country")
+    table.to_csv(csv, index=False)
+    store, out = tmp_path / "acts.zarr", tmp_path / "probe"
+    cli.main(["capture", "toponym", str(csv), "--layers=2", "--device=cpu", "--out", str(store)])
+    with caplog.at_level("INFO"):
+        cli.main(["probe", str(store), "--km=1000", "--controls=false", "--out", str(out)])
+    assert "no column 'country': no countries are held out" in caplog.text
+    assert gi.probes.Report.read(out).table["split"].tolist() == ["random", "block 1000 km"]
+    # asked for, it is missed
+    said = fails(capsys, "probe", store, "--cv", "[country]", "--controls=false")
+    assert "the activations carry no 'country'" in said
 
 
 def test_an_error_of_the_system_is_one_line(csv, tmp_path, monkeypatch, capsys):
     def full(*_):
         raise OSError(28, "No space left on device", "p.parquet")
 
-    monkeypatch.setattr(cli.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     said = fails(capsys, "places", csv, "--out", tmp_path / "p.parquet")
     assert said == "geointerp: p.parquet: No space left on device.\n"
     assert [p.name for p in tmp_path.iterdir()] == ["places.csv"]
@@ -353,30 +366,3 @@ def test_help_comes_from_the_docstrings():
     assert "store one vector per layer, resumably." in text
     assert "Tokens that go through the model at once." in text
     assert "An atlas there is replaced." in " ".join(run("atlas", "--help").stdout.split())
-
-
-@pytest.mark.parametrize("breaks", ["writer", "card"])
-def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch, breaks):
-    def fail(*_, **__):
-        raise OSError("disk full")
-
-    def writer(path):
-        path.write_text("half")
-        if breaks == "writer":
-            fail()
-
-    if breaks == "card":
-        monkeypatch.setattr(gi.cards, "write", fail)
-    with pytest.raises(OSError, match="disk full"):
-        cli._write(tmp_path / "x.csv", writer, "X", {})
-    assert list(tmp_path.iterdir()) == []
-    cli._write(tmp_path / "y.json", lambda p: p.write_text(json.dumps(1)))
-    assert [p.name for p in tmp_path.iterdir()] == ["y.json"]
-
-
-def test_an_artefact_comes_after_its_card(tmp_path, monkeypatch):
-    moved = []
-    monkeypatch.setattr(cli.os, "replace", lambda _, to: moved.append(to.name))
-    cli._write(tmp_path / "x.csv", lambda p: p.write_text(""), "X", {})
-    assert sorted(moved[:2]) == ["x.csv.card.json", "x.csv.card.md"]
-    assert moved[2:] == ["x.csv"]

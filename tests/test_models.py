@@ -112,7 +112,7 @@ def test_weights_that_cannot_be_read(tmp_path, toponym):
     folder = saved(tmp_path, toponym.tokenizer)
     with (folder / "model.safetensors").open("r+b") as file:
         file.truncate(500)
-    with pytest.raises(InputError, match="^model "):
+    with pytest.raises(InputError, match=r"^model "):
         gi.models.load(folder)
 
 

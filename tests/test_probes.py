@@ -204,7 +204,9 @@ def test_splitters_say_what_they_miss():
         list(BlockKFold(km=500, buffer_km=30_000).split(lon, groups=groups))
     with pytest.raises(InputError, match="has 1 value"):
         next(ColumnKFold().split(lon, groups=["x"] * 50))
-    with pytest.raises(InputError, match="'country': 2 place.s. have no value, the first in row 1"):
+    with pytest.raises(
+        InputError, match=r"'country': 2 place\(s\) have no value, the first in row 1"
+    ):
         next(ColumnKFold(n_splits=2).split(lon, groups=["x", None, "y", float("nan")]))
 
 

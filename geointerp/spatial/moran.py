@@ -132,7 +132,7 @@ def moran(
             feature = _feature(rows, values, neighbors.n)
             statistic[j] = _moran(feature, neighbors)
             if n_active[j] < min_active:
-                reasons[j] = f"It fires on {n_active[j]} places, fewer than {min_active}."
+                reasons[j] = f"It fires on fewer than {min_active} places."
                 continue
             deviation = np.sqrt(_variance(feature.kurtosis, neighbors))
             z[j] = (statistic[j] - expected) / deviation if deviation > 0 else np.nan
