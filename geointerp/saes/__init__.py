@@ -3,6 +3,6 @@
 from geointerp.saes.encoding import encode
 from geointerp.saes.files import load
 from geointerp.saes.quality import quality
-from geointerp.saes.training import train
+from geointerp.saes.training import held_out, train
 
-__all__ = ["encode", "load", "quality", "train"]
+__all__ = ["encode", "held_out", "load", "quality", "train"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from geointerp import artefacts, cards, progress, prompts
 from geointerp.activations import places_of
@@ -96,16 +96,15 @@ def train(
     if out is not None:
         artefacts.refuse_existing(Path(out))
     target = chosen_device(device)
-    training, held = split(_alike(acts, values), seed)
+    held = held_out(acts, seed)
+    training = values[~held]
     if width > len(training):
         log.warning(
             "width %d is more than the %d places to train on; they can't fill it",
             width,
             len(training),
         )
-    autoencoder = _fit(
-        values[training], width, k, steps, batch, learning_rate, seed, target, origin(acts)
-    )
+    autoencoder = _fit(training, width, k, steps, batch, learning_rate, seed, target, origin(acts))
     about = {
         "function": "geointerp.saes.train",
         "architecture": "topk",
@@ -116,7 +115,7 @@ def train(
         "learning_rate": learning_rate,
         "seed": seed,
         "training places": len(training),
-        "held-out places": len(held),
+        "held-out places": int(held.sum()),
         **origin(acts),
     }
     with ExitStack() as stack:
@@ -136,27 +135,28 @@ def train(
     return trained
 
 
-def split(alike: ArrayLike, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows to train on and rows held out, each in ascending order.
+def held_out(acts: Any, seed: int = 0) -> NDArray[np.bool_]:
+    """Which places `train` holds out.
 
     Parameters
     ----------
-    alike : array_like, shape (place,)
-        Places of one value are held out together.
+    acts : DataArray or array_like, shape (place, hidden)
     seed : int
+
+    Returns
+    -------
+    ndarray of bool, shape (place,)
+        A tenth of the prompts, or, where `acts` do not say of which prompts they are, of the
+        distinct vectors.
     """
-    group, distinct = pd.factorize(np.asarray(alike, dtype=object))
-    order = np.random.default_rng(seed).permutation(len(distinct))
-    held = np.isin(group, order[: max(1, round(HOLDOUT * len(distinct)))])
-    return np.flatnonzero(~held), np.flatnonzero(held)
-
-
-def _alike(acts: Any, values: NDArray[np.float32]) -> list[Any]:
-    """What is the same for places that a model cannot tell apart: the prompt, or the vector."""
     template = getattr(acts, "attrs", {}).get("template")
     if template is None:
-        return [hashlib.blake2b(row, digest_size=16).digest() for row in values]
-    return prompts.render(places_of(acts), template)["prompt"].tolist()
+        keys = [hashlib.blake2b(row, digest_size=16).digest() for row in matrix(acts)]
+    else:
+        keys = prompts.render(places_of(acts), template)["prompt"].tolist()
+    group, distinct = pd.factorize(np.asarray(keys, dtype=object))
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    return np.isin(group, order[: max(1, round(HOLDOUT * len(distinct)))])
 
 
 def _fit(
