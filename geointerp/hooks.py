@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,12 @@ from geointerp.errors import InputError
 if TYPE_CHECKING:
     import torch
 
+    from geointerp.anatomy import Point
     from geointerp.models import Model
 
-SITES = ("resid_pre", "resid_post", "attn_out", "mlp_in", "mlp_out")
+    Keep = Callable[[int, torch.Tensor], torch.Tensor]
 
-_ATTENTION = ("self_attn", "attn", "attention", "self_attention", "attention_layer")
-_MLP = ("mlp", "feed_forward", "ffn", "block_sparse_moe", "ff")
+SITES = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_in", "mlp_out")
 
 
 def chosen_layers(model: Model, layers: str | int | Sequence[int]) -> list[int]:
@@ -53,9 +53,54 @@ def chosen_layers(model: Model, layers: str | int | Sequence[int]) -> list[int]:
     return sorted(found)
 
 
+def point(model: Model, layer: int, site: str) -> Point:
+    """Where a site of a layer is read.
+
+    Parameters
+    ----------
+    model : Model
+    layer : int
+    site : str
+        As for `record`.
+
+    Raises
+    ------
+    InputError
+        A site that is unknown or that the layer does not have.
+    """
+    if not model.blocks:
+        raise InputError(
+            f"{model.name} has no blocks to hook; of it only resid_pre and resid_post are read, "
+            "from its own hidden states."
+        )
+    if site not in SITES and not _is_path(model, layer, site):
+        raise InputError(
+            f"site is {site!r}; it must be one of {', '.join(SITES)}, or the path of a module in "
+            f"a block, such as {_example(model, layer)}."
+        )
+    found = model.anatomy.point(layer, site)
+    if found is None:
+        raise InputError(
+            f"site {site}: layer {layer} of {model.name} has none; "
+            f"`geointerp models {model.name}` lists what there is."
+        )
+    return found
+
+
+def check(model: Model, layers: Sequence[int], site: str) -> None:
+    """Raise `InputError` for a site that is unknown or that one of the layers does not have."""
+    if model.blocks or site not in ("resid_pre", "resid_post"):
+        for layer in layers:
+            point(model, layer, site)
+
+
 @contextmanager
 def record(
-    model: Model, layers: Sequence[int], site: str = "resid_post"
+    model: Model,
+    layers: Sequence[int],
+    site: str = "resid_post",
+    *,
+    keep: Keep | None = None,
 ) -> Iterator[dict[int, torch.Tensor]]:
     """Keep what passes a site of each layer, in every forward pass within the context.
 
@@ -65,70 +110,131 @@ def record(
     layers : sequence of int
         Block numbers.
     site : str
-        `resid_pre` is the residual stream as it enters the block and `resid_post` as it
-        leaves it, before any final norm of the model; `attn_out` and `mlp_out` are what
-        attention and MLP give, before they are added to it; `mlp_in` is what the MLP
-        receives.
+        `resid_pre` is the residual stream as it enters the block, `resid_mid` after
+        attention is added to it, and `resid_post` as it leaves the block, before any final
+        norm of the model. `attn_out` and `mlp_out` are what is added to it, so that
+        ``resid_mid = resid_pre + attn_out`` and, where the block does not norm the sum,
+        ``resid_post = resid_mid + mlp_out`` (times the model's own factors, where it has
+        any). `mlp_in` is what the MLP receives, after its norm. Anything else is the path of
+        a module in the block, with wildcards if wanted, such as ``"mlp.act_fn"``; its output
+        is read, or its input as in ``"mlp.down_proj:input"``.
+    keep : callable, optional
+        Called with the layer and what was read, as soon as it is read; its result is kept
+        instead.
 
     Yields
     ------
     dict of int to Tensor, shape (batch, token, hidden)
-        By layer; filled anew by each forward pass. Nothing of it is copied.
+        By layer; filled anew by each forward pass. Unless `keep` copies, a model that adds to
+        a tensor in place changes what is kept.
 
     Raises
     ------
     InputError
         A site that is unknown or that a block does not have.
     """
+    from geointerp.anatomy import given_to, rows, tensor_of
+
     seen: dict[int, torch.Tensor] = {}
-    handles = []
+    points = {layer: point(model, layer, site) for layer in layers}
+    # layers that share one module are told apart by its calls
+    counts: dict[tuple[str, bool], int] = {}
+    batch = [0]
+
+    def begin(module: Any, args: Any, kwargs: dict[str, Any]) -> None:
+        seen.clear()
+        counts.clear()
+        batch[0] = next(iter(given_to(args, kwargs))).shape[0]
+
+    def take(where: tuple[str, bool], given: Sequence[torch.Tensor | None]) -> None:
+        number = counts[where] = counts.get(where, -1) + 1
+        for layer, p in points.items():
+            if (p.path, p.before, p.call) == (*where, number):
+                tensor = given[p.argument]
+                assert tensor is not None
+                tensor = rows(tensor, p.axes, batch[0])
+                seen[layer] = keep(layer, tensor) if keep else tensor
+
+    def hooked(where: tuple[str, bool], module: torch.nn.Module) -> Any:
+        if where[1]:
+            return module.register_forward_pre_hook(
+                lambda _, args, kwargs: take(where, given_to(args, kwargs)), with_kwargs=True
+            )
+        return module.register_forward_hook(lambda _, args, out: take(where, [tensor_of(out)]))
+
+    handles = [model.backbone.register_forward_pre_hook(begin, with_kwargs=True)]
     try:
-        for layer in layers:
-            module, before = _locate(model, layer, site)
-            hook: Any = _reader(seen, layer)
-            if before:
-                handles.append(module.register_forward_pre_hook(_before(hook), with_kwargs=True))
-            else:
-                handles.append(module.register_forward_hook(_after(hook)))
+        for where, module in {(p.path, p.before): p.module for p in points.values()}.items():
+            handles.append(hooked(where, module))
         yield seen
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _locate(model: Model, layer: int, site: str) -> tuple[torch.nn.Module, bool]:
-    """The module of a site, and whether its input is meant rather than its output."""
-    if site not in SITES:
-        raise InputError(f"site is {site!r}; it must be one of {', '.join(SITES)}.")
-    block = model.blocks[layer]
-    if site.startswith("resid"):
-        return block, site == "resid_pre"
-    children = dict(block.named_children())
-    for name in _ATTENTION if site == "attn_out" else _MLP:
-        if name in children:
-            return children[name], site == "mlp_in"
-    raise InputError(
-        f"site {site}: layer {layer} of {model.name} has no such part; "
-        f"its parts are {', '.join(children)}."
-    )
+class _Enough(Exception):
+    """All that is wanted was read."""
 
 
-def _reader(seen: dict[int, torch.Tensor], layer: int) -> Any:
-    def keep(value: Any) -> None:
-        seen[layer] = value[0] if isinstance(value, tuple | list) else value
+def read(
+    model: Model, inputs: dict[str, Any], layers: Sequence[int], site: str, keep: Keep
+) -> dict[int, torch.Tensor]:
+    """Run a model as far as the deepest wanted layer, and return what was kept.
 
-    return keep
+    Parameters
+    ----------
+    model : Model
+    inputs : dict
+        Of the backbone's forward pass.
+    layers, site, keep
+        As for `record`.
+
+    Returns
+    -------
+    dict of int to Tensor
+
+    Raises
+    ------
+    InputError
+        A layer that the forward pass leaves out.
+    """
+    if not model.blocks:
+        return _read_states(model, inputs, layers, site, keep)
+    wanted = len(layers)
+
+    def keep_and_stop(layer: int, tensor: torch.Tensor) -> torch.Tensor:
+        kept[layer] = keep(layer, tensor)
+        if len(kept) == wanted:
+            raise _Enough
+        return kept[layer]
+
+    kept: dict[int, torch.Tensor] = {}
+    with record(model, layers, site, keep=keep_and_stop):
+        try:
+            model.backbone(**inputs)
+        except _Enough:
+            return kept
+    absent = sorted(set(layers) - set(kept))
+    raise InputError(f"layer {absent[0]} of {model.name} is left out when it reads a prompt.")
 
 
-def _before(keep: Any) -> Any:
-    def hook(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        keep(args[0] if args else kwargs["hidden_states"])
+def _read_states(
+    model: Model, inputs: dict[str, Any], layers: Sequence[int], site: str, keep: Keep
+) -> dict[int, torch.Tensor]:
+    """From the model's own hidden states, for models without blocks."""
+    check(model, layers, site)
+    states = model.backbone(**inputs, output_hidden_states=True, return_dict=True).hidden_states
+    return {layer: keep(layer, states[layer + (site == "resid_post")]) for layer in layers}
 
-    return hook
+
+def _is_path(model: Model, layer: int, site: str) -> bool:
+    """Whether a site fits a module of the block."""
+    from fnmatch import fnmatchcase
+
+    pattern = site.partition(":")[0]
+    names = [name for name, _ in model.blocks[layer].named_modules() if name]
+    return any(fnmatchcase(name, pattern) for name in names)
 
 
-def _after(keep: Any) -> Any:
-    def hook(module: Any, args: Any, output: Any) -> None:
-        keep(output)
-
-    return hook
+def _example(model: Model, layer: int) -> str:
+    return repr([name for name, _ in model.blocks[layer].named_modules() if name][-1])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import logging
+import inspect
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,8 @@ from geointerp.errors import InputError
 
 if TYPE_CHECKING:
     import torch
+
+    from geointerp.anatomy import Anatomy
 
 
 @dataclass
@@ -27,6 +30,10 @@ class Model:
     tokenizer : transformers.PreTrainedTokenizerBase
     name : str
         What it was loaded by; the class name for a model that was in memory.
+    revision : str or None
+        The commit on the Hub that it is.
+    in_memory : bool
+        Whether it was given as an object, so that no name finds it again.
     untrained_seed : int or None
         The seed of its random weights, for a control made by `untrained`.
     """
@@ -34,43 +41,90 @@ class Model:
     model: Any
     tokenizer: Any
     name: str
+    revision: str | None = None
+    in_memory: bool = False
     untrained_seed: int | None = None
 
-    @cached_property
-    def blocks(self) -> torch.nn.ModuleList:
-        """The transformer's blocks: the one list of modules as long as the model is deep."""
-        import torch
+    @property
+    def backbone(self) -> torch.nn.Module:
+        """What turns tokens into the residual stream: no vocabulary projection, no decoder.
 
-        depth = self.model.config.get_text_config().num_hidden_layers
-        lists = [
-            (name.count("."), name, module)
-            for name, module in self.model.named_modules()
-            if isinstance(module, torch.nn.ModuleList) and len(module) == depth
-        ]
-        if not lists:
-            raise InputError(f"{self.name}: no list of {depth} blocks is found in the model.")
-        return min(lists, key=lambda found: found[:2])[2]
+        Of an encoder-decoder it is the encoder.
+        """
+        config = getattr(self.model, "config", None)
+        if getattr(config, "is_encoder_decoder", False):
+            encoder = self.model.get_encoder()
+            if "input_ids" in inspect.signature(encoder.forward).parameters:
+                return encoder
+        return getattr(self.model, "base_model", self.model)
+
+    @cached_property
+    def anatomy(self) -> Anatomy:
+        """Where its blocks and their parts are."""
+        from geointerp.anatomy import watch
+
+        configs = [getattr(self.model, "config", None), getattr(self.backbone, "config", None)]
+        special = {
+            value
+            for config in configs
+            if config is not None
+            for key, value in vars(config).items()
+            if key.endswith("token_id") and isinstance(value, int)
+        }
+        return watch(self.backbone, self._vocabulary, self.name, special)
+
+    @property
+    def blocks(self) -> list[torch.nn.Module]:
+        """Its blocks, in the order in which the residual stream passes them.
+
+        Empty for the few models that have none to hook; of those the model's own
+        `hidden_states` are read.
+        """
+        return self.anatomy.blocks
 
     @property
     def depth(self) -> int:
-        """The number of blocks."""
-        return len(self.blocks)
+        """The number of layers."""
+        return self.anatomy.depth
 
     @property
     def hidden(self) -> int:
         """The size of the residual stream."""
-        return int(self.model.config.get_text_config().hidden_size)
+        return self.anatomy.width
+
+    @property
+    def device(self) -> torch.device:
+        """Where its inputs go."""
+        return next(self.backbone.parameters()).device
+
+    @property
+    def dtype(self) -> str:
+        """What it computes in, such as "float32"."""
+        import torch
+
+        kinds = [p.dtype for p in self.backbone.parameters() if p.is_floating_point()]
+        return str(kinds[0] if kinds else torch.get_default_dtype()).removeprefix("torch.")
+
+    @property
+    def _vocabulary(self) -> int:
+        import torch
+
+        config = getattr(self.backbone, "config", None) or getattr(self.model, "config", None)
+        if config is not None:
+            size = getattr(config.get_text_config(), "vocab_size", None)
+            if size is not None:
+                return int(size)
+        tables = [m for m in self.backbone.modules() if isinstance(m, torch.nn.Embedding)]
+        return max((table.num_embeddings for table in tables), default=2)
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over names, shapes and bytes of the weights, in hexadecimal."""
-        import torch
 
         digest = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            flat = tensor.detach().cpu().contiguous().reshape(-1)
-            digest.update(flat.view(torch.uint8).numpy())
+        for name, value in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            _hash(value, digest)
         return digest.hexdigest()
 
     def untrained(self, seed: int = 0) -> Model:
@@ -90,7 +144,14 @@ class Model:
             torch.manual_seed(seed)
             model = type(self.model)(copy.deepcopy(self.model.config))
         model = model.to(self.model.device, self.model.dtype).eval()
-        return Model(model, self.tokenizer, self.name, untrained_seed=seed)
+        return Model(
+            model,
+            self.tokenizer,
+            self.name,
+            revision=self.revision,
+            in_memory=self.in_memory,
+            untrained_seed=seed,
+        )
 
 
 def load(
@@ -111,7 +172,9 @@ def load(
     revision : str, optional
         Branch, tag or commit on the Hub.
     device : str, optional
-        ``"cuda"`` if there is one, else ``"cpu"``.
+        ``"cuda"`` if there is one, else ``"cpu"``; under ``accelerate launch`` each process
+        has a GPU of its own. ``"auto"`` spreads a model over all GPUs, as accelerate's
+        ``device_map="auto"`` does.
     dtype : {"float32", "bfloat16", "float16"}
     trust_remote_code : bool
         Whether to run Python code that comes with the model.
@@ -131,17 +194,17 @@ def load(
     import transformers
     from safetensors import SafetensorError
 
-    where, target = _locate(name), chosen_device(device)
+    where = _locate(name)
+    target = None if device == "auto" else chosen_device(device)
     if dtype not in ("float32", "bfloat16", "float16"):
         raise InputError(f"dtype is {dtype!r}; it must be float32, bfloat16 or float16.")
     local = Path(where).is_dir()
+    spread = {"device_map": "auto"} if target is None else {}
     options: dict[str, Any] = {
         "revision": revision,
         "trust_remote_code": trust_remote_code,
         "local_files_only": local,
     }
-    # it tells of every retry; the error at the end says enough
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         config = transformers.AutoConfig.from_pretrained(where, **options)
         kinds = config.architectures or []
@@ -154,6 +217,7 @@ def load(
             dtype=getattr(torch, dtype),
             use_safetensors=True,
             output_loading_info=True,
+            **spread,
             **options,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -168,8 +232,10 @@ def load(
             f"model {name}: its files hold no weights for {missing[0]} "
             f"({len(missing)} such); they would be random."
         )
-    # moved as the torch module that it is: the method of transformers is typed too narrowly
-    return Model(torch.nn.Module.to(model, target).eval(), tokenizer, str(name))
+    if target is not None:
+        # as the torch module that it is: the method of transformers is typed too narrowly
+        torch.nn.Module.to(model, target)
+    return Model(model.eval(), tokenizer, str(name), getattr(config, "_commit_hash", None))
 
 
 def chosen_device(device: str | None) -> torch.device:
@@ -183,7 +249,10 @@ def chosen_device(device: str | None) -> torch.device:
     import torch
 
     try:
-        found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        if device is None:
+            local = os.environ.get("LOCAL_RANK", "0")
+            device = f"cuda:{local}" if torch.cuda.is_available() else "cpu"
+        found = torch.device(device)
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(
@@ -207,7 +276,28 @@ def wrap(model: Any, tokenizer: Any, *, name: str | None = None) -> Model:
     -------
     Model
     """
-    return Model(model.eval(), tokenizer, name or type(model).__name__)
+    return Model(model.eval(), tokenizer, name or type(model).__name__, in_memory=True)
+
+
+def _hash(value: Any, digest: Any) -> None:
+    """Add a value of a state dict to a digest: a tensor, or what torch packs of several."""
+    import torch
+
+    if isinstance(value, tuple | list):
+        for part in value:
+            _hash(part, digest)
+    elif not isinstance(value, torch.Tensor):
+        digest.update(repr(value).encode())
+    elif value.is_quantized:
+        digest.update(repr(value.qscheme()).encode())
+        per_channel = value.qscheme() == torch.per_channel_affine
+        scales = value.q_per_channel_scales() if per_channel else torch.tensor(value.q_scale())
+        for part in (value.int_repr(), scales):
+            _hash(part, digest)
+    else:
+        digest.update(f"{tuple(value.shape)}{value.dtype}".encode())
+        flat = value.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy())
 
 
 def _locate(name: str | Path) -> str:

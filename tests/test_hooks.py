@@ -51,9 +51,14 @@ def test_the_model_is_left_as_it_was(model):
     def hooks_on():
         return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.model.modules())
 
+    # transformers leaves hooks of its own when it is first asked for hidden states
+    model.model(input_ids=IDS, output_hidden_states=True)
+    assert model.depth == 3
     before = hooks_on()
-    with pytest.raises(RuntimeError, match="inside 2"), hooks.record(model, [0, 1]):
+    with pytest.raises(RuntimeError, match="inside 3"), hooks.record(model, [0, 1]):
+        # one on the backbone, one on each block
         raise RuntimeError(f"inside {hooks_on() - before}")
+    hooks.read(model, {"input_ids": IDS}, [0], "mlp_in", lambda _, tensor: tensor)
     with pytest.raises(InputError), hooks.record(model, [0], "nowhere"):
         pass
     assert hooks_on() == before
@@ -79,3 +84,56 @@ def test_a_site_that_is_none(model):
     wanted = "site is 'resid'; it must be one of resid_pre"
     with pytest.raises(InputError, match=wanted), hooks.record(model, [0], "resid"):
         pass
+
+
+def test_the_middle_of_the_stream(toponym):
+    found = {}
+    for site in ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"):
+        with torch.no_grad(), hooks.record(toponym, [2], site) as seen:
+            toponym.model(input_ids=IDS)
+        found[site] = seen[2]
+    torch.testing.assert_close(found["resid_mid"], found["resid_pre"] + found["attn_out"])
+    torch.testing.assert_close(found["resid_post"], found["resid_mid"] + found["mlp_out"])
+
+
+def test_a_module_of_the_block_is_a_site(toponym):
+    block = toponym.blocks[1]
+    both = hooks.record(toponym, [1], "mlp_in"), hooks.record(toponym, [1], "mlp.down_proj:input")
+    with torch.no_grad(), both[0] as entered, both[1] as inner:
+        toponym.model(input_ids=IDS)
+        gated = block.mlp.act_fn(block.mlp.gate_proj(entered[1])) * block.mlp.up_proj(entered[1])
+    # wider than the stream
+    assert inner[1].shape == (1, 4, 768)
+    torch.testing.assert_close(inner[1], gated)
+    both = hooks.record(toponym, [1], "*.o_proj"), hooks.record(toponym, [1], "attn_out")
+    with torch.no_grad(), both[0] as by_pattern, both[1] as by_name:
+        toponym.model(input_ids=IDS)
+    torch.testing.assert_close(by_pattern[1], by_name[1])
+
+
+def test_bad_paths(toponym):
+    for site, said in [
+        ("mlp.*_proj", "it fits .*gate_proj, .*up_proj and perhaps more"),
+        ("mlp.down_proj:output", "there can only be ':input'"),
+        ("mlp.none", r"or the path of a module in a block, such as '"),
+    ]:
+        with pytest.raises(InputError, match=said), hooks.record(toponym, [1], site):
+            pass
+
+
+def test_reading_stops_when_all_is_read(toponym):
+    ran = []
+    handles = [
+        block.register_forward_hook(lambda *_, i=i: ran.append(i))
+        for i, block in enumerate(toponym.blocks)
+    ]
+    with torch.no_grad():
+        seen = hooks.read(toponym, {"input_ids": IDS}, [0, 2], "resid_post", lambda _, t: t.clone())
+        states = toponym.model(input_ids=IDS, output_hidden_states=True).hidden_states
+    for handle in handles:
+        handle.remove()
+    # the third block's own hook comes after ours, which ends the pass
+    assert ran[:2] == [0, 1]
+    assert ran[2:] in ([0, 1, 2, 3, 4, 5], [2, 0, 1, 2, 3, 4, 5])
+    torch.testing.assert_close(seen[0], states[1])
+    torch.testing.assert_close(seen[2], states[3])

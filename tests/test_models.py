@@ -108,6 +108,24 @@ def test_weights_that_do_not_fill_the_model_are_refused(tmp_path, toponym, chang
         gi.models.load(saved(tmp_path, toponym.tokenizer, **changes))
 
 
+def test_an_encoder_without_its_pooler_is_loaded(tmp_path, toponym):
+    from transformers import BertConfig, BertForMaskedLM
+
+    config = BertConfig(
+        vocab_size=64,
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+    )
+    saved = BertForMaskedLM(config)
+    saved.save_pretrained(tmp_path)
+    toponym.tokenizer.save_pretrained(tmp_path)
+    loaded = gi.models.load(tmp_path, device="cpu")
+    weight = saved.bert.encoder.layer[0].intermediate.dense.weight
+    torch.testing.assert_close(loaded.blocks[0].intermediate.dense.weight, weight)
+
+
 def test_weights_that_cannot_be_read(tmp_path, toponym):
     folder = saved(tmp_path, toponym.tokenizer)
     with (folder / "model.safetensors").open("r+b") as file:

@@ -1,0 +1,437 @@
+"""Anatomy: a model's blocks and their parts, found by watching one forward pass.
+
+No table of architectures: the blocks are the modules of one list through which the
+residual stream passes, each one's output the next one's input; a block's parts are the
+modules whose outputs are seen to be added to the stream.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from geointerp.errors import InputError
+from geointerp.hooks import SITES
+
+# of the tokens that are watched: sizes that no other dimension is likely to have
+_BATCH, _LENGTH = 2, 7
+
+
+class Axes(NamedTuple):
+    """Which dimensions of a tensor are the prompts and the tokens; -1 if they are one."""
+
+    batch: int
+    token: int
+
+
+class Point(NamedTuple):
+    """Where something can be read.
+
+    Attributes
+    ----------
+    path : str
+        Of the module, in the model.
+    module : torch.nn.Module
+    before : bool
+        Whether its input is meant rather than its output.
+    argument : int
+        Which of the tensors that it is given, for an input.
+    call : int
+        Which of its calls in one forward pass, from 0.
+    axes : Axes
+        Of what is read there.
+    """
+
+    path: str
+    module: torch.nn.Module
+    before: bool
+    argument: int
+    call: int
+    axes: Axes
+
+
+@dataclass
+class Call:
+    """One call of a module in the forward pass that was watched."""
+
+    path: str
+    module: torch.nn.Module
+    number: int
+    start: int
+    inputs: list[torch.Tensor]
+    end: int = -1
+    output: torch.Tensor | None = None
+
+
+@dataclass
+class Anatomy:
+    """What was seen.
+
+    Attributes
+    ----------
+    blocks : list of torch.nn.Module
+        One per layer; the same one several times where layers share their weights; empty
+        for a model without such modules, whose own `hidden_states` are then read.
+    paths : list of str
+    width : int
+        The size of the residual stream.
+    depth : int
+    normed : bool
+        Whether the model's own last hidden state is another than the last block's output:
+        it is then taken after the final norm.
+    """
+
+    blocks: list[torch.nn.Module]
+    paths: list[str]
+    width: int
+    depth: int
+    normed: bool
+    _calls: list[Call] = field(repr=False)
+    _layers: list[Call] = field(repr=False)
+
+    def point(self, layer: int, site: str) -> Point | None:
+        """Where a site of a layer is read; None if the layer has no such site.
+
+        Parameters
+        ----------
+        layer : int
+        site : str
+            One of `SITES`, or a module's path within the block, with wildcards if wanted,
+            whose output is read, or its input if ``:input`` follows.
+
+        Raises
+        ------
+        InputError
+            A path that fits several modules of the block.
+        """
+        block = self._layers[layer]
+        if site == "resid_pre":
+            return _point(block, self._stream(layer), before=True)
+        if site == "resid_post":
+            return _point(block, block.output)
+        inner = [c for c in self._calls if block.start < c.start and 0 <= c.end < block.end]
+        if site in SITES:
+            return _parts(self._stream(layer), block.output, inner).get(site)
+        return _by_path(block, inner, site)
+
+    def _stream(self, layer: int) -> torch.Tensor | None:
+        """The input of a block that is the residual stream: what the block before gave."""
+        inputs = self._layers[layer].inputs
+        if self.depth == 1:
+            return inputs[0] if inputs else None
+        known = max(layer, 1)
+        before = self._layers[known - 1].output
+        index = [_same(v, before) for v in self._layers[known].inputs].index(True)
+        return inputs[index] if index < len(inputs) else None
+
+
+def watch(backbone: torch.nn.Module, vocabulary: int, name: str, avoid: set[int]) -> Anatomy:
+    """Run a few tokens through a model and see what it is made of.
+
+    Parameters
+    ----------
+    backbone : torch.nn.Module
+        Takes `input_ids`.
+    vocabulary : int
+        Number of token ids.
+    name : str
+        How messages call the model.
+    avoid : set of int
+        Ids that mean something of their own, such as padding.
+
+    Returns
+    -------
+    Anatomy
+
+    Raises
+    ------
+    InputError
+        A model that does not run on tokens alone, or has no stream of a vector per token.
+    """
+    ids = [i for i in range(min(vocabulary, 1000)) if i not in avoid]
+    drawn = np.random.default_rng(0).choice(ids, (_BATCH, _LENGTH))
+    device = next(backbone.parameters()).device
+    inputs: dict[str, Any] = {"input_ids": torch.from_numpy(drawn).to(device)}
+    try:
+        with torch.inference_mode(), _calls_of(backbone) as calls:
+            output = _run(backbone, inputs)
+    except Exception as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{name}: it does not run on tokens alone: {said}") from error
+    states = [s for s in map(_rows, _states(output)) if s is not None]
+    layers = _chain(backbone, calls)
+    outputs = [_rows(c.output) for c in layers]
+    if layers and all(o is not None for o in outputs):
+        seen = [any(_same(o, s) for s in states) for o in outputs]
+        # all but the last, after which a final norm may come
+        if not states or all(seen[:-1]):
+            return Anatomy(
+                blocks=[c.module for c in layers],
+                paths=[c.path for c in layers],
+                width=int(outputs[0].shape[-1]) if outputs[0] is not None else 0,
+                depth=len(layers),
+                normed=bool(states) and not _same(outputs[-1], states[-1]),
+                _calls=calls,
+                _layers=layers,
+            )
+    if len(states) < 2:
+        raise InputError(f"{name}: no blocks are found that pass on a vector per token.")
+    return Anatomy([], [], states[-1].shape[-1], len(states) - 1, False, calls, [])
+
+
+def rows(value: torch.Tensor, axes: Axes, batch: int) -> torch.Tensor:
+    """What was read at a point, shape (prompt, token, value).
+
+    Parameters
+    ----------
+    value : Tensor
+    axes : Axes
+    batch : int
+        Number of prompts, for a tensor that has prompts and tokens in one dimension.
+    """
+    if axes.token < 0:
+        return value.unflatten(0, (batch, -1)).flatten(2)
+    if axes != (0, 1):
+        value = value.movedim((axes.batch, axes.token), (0, 1))
+    return value.flatten(2) if value.dim() != 3 else value
+
+
+def given_to(args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
+    """The tensors among a module's arguments."""
+    return [v for v in (*args, *kwargs.values()) if isinstance(v, torch.Tensor)]
+
+
+def tensor_of(value: Any) -> torch.Tensor | None:
+    """The tensor that a module takes or gives first."""
+    if isinstance(value, torch.Tensor):
+        return value
+    if hasattr(value, "values") and callable(value.values):
+        value = tuple(value.values())
+    if isinstance(value, tuple | list):
+        return next((found for part in value if (found := tensor_of(part)) is not None), None)
+    return None
+
+
+def _run(backbone: torch.nn.Module, inputs: dict[str, Any]) -> Any:
+    options = {"output_hidden_states": True, "return_dict": True, "use_cache": False}
+    try:
+        return backbone(**inputs, **options)
+    except TypeError:
+        return backbone(**inputs)
+
+
+def _states(output: Any) -> list[torch.Tensor]:
+    for name in ("hidden_states", "encoder_hidden_states"):
+        found = getattr(output, name, None)
+        if found is not None:
+            states = [tensor_of(s) for s in found]
+            return [s for s in states if s is not None]
+    return []
+
+
+@contextmanager
+def _calls_of(backbone: torch.nn.Module) -> Iterator[list[Call]]:
+    """Every call of every module within the context, in the order of their starts."""
+    calls: list[Call] = []
+    open_calls: list[Call] = []
+    counts: dict[str, int] = {}
+    clock = iter(range(1 << 62))
+
+    def before(path: str) -> Any:
+        def hook(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+            number = counts[path] = counts.get(path, -1) + 1
+            # copied: some models add to a tensor in place
+            inputs = [v.clone() for v in given_to(args, kwargs)]
+            call = Call(path, module, number, next(clock), inputs)
+            calls.append(call)
+            open_calls.append(call)
+
+        return hook
+
+    def after(module: torch.nn.Module, args: Any, output: Any) -> None:
+        call = open_calls.pop()
+        given = tensor_of(output)
+        call.end, call.output = next(clock), None if given is None else given.clone()
+
+    handles: list[Any] = []
+    try:
+        for path, module in backbone.named_modules():
+            if path:
+                handles.append(module.register_forward_pre_hook(before(path), with_kwargs=True))
+                handles.append(module.register_forward_hook(after))
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _chain(backbone: torch.nn.Module, calls: Sequence[Call]) -> list[Call]:
+    """The calls of the list of modules that hands one tensor on for the longest time."""
+    best: tuple[tuple[int, int], list[Call]] | None = None
+    for path, module in backbone.named_modules():
+        if not isinstance(module, torch.nn.ModuleList):
+            continue
+        children = {id(child) for child in module}
+        run = [c for c in calls if id(c.module) in children and c.end >= 0]
+        if not run or not all(
+            any(_same(a.output, v) for v in b.inputs) for a, b in itertools.pairwise(run)
+        ):
+            continue
+        key = (run[-1].end - run[0].start, -path.count("."))
+        if best is None or key > best[0]:
+            best = key, run
+    return best[1] if best else []
+
+
+def _parts(
+    start: torch.Tensor | None, end: torch.Tensor | None, inner: Sequence[Call]
+) -> dict[str, Point]:
+    """The sites of a block that are found by what is added to the residual stream."""
+    if start is None or end is None or start.numel() != end.numel():
+        return {}
+    branches = [c for c in inner if c.output is not None and c.output.numel() == start.numel()]
+    for reader in inner:
+        for value in reader.inputs:
+            if value.numel() != start.numel() or _same(value, start):
+                continue
+            added = _added(start, value, [c for c in branches if c.end < reader.start])
+            if added is None:
+                continue
+            found = {
+                "resid_mid": _point(reader, value, before=True),
+                "attn_out": _point(added, added.output),
+                "mlp_in": _mlp_in(reader, value, inner),
+                "mlp_out": _mlp_out(reader, value, end, inner, branches),
+            }
+            return {site: point for site, point in found.items() if point is not None}
+    return _parallel(start, end, branches)
+
+
+def _mlp_in(reader: Call, value: torch.Tensor, inner: Sequence[Call]) -> Point | None:
+    """After the norm that reads the middle of the stream; that itself, where there is none."""
+    readers = [reader, *(c for c in inner if reader.start < c.start and c.end < reader.end)]
+    for call in readers:
+        if _is_norm(call) and any(_same(v, value) for v in call.inputs):
+            return _point(call, call.output)
+    return _point(reader, value, before=True)
+
+
+def _mlp_out(
+    reader: Call,
+    value: torch.Tensor,
+    end: torch.Tensor,
+    inner: Sequence[Call],
+    branches: Sequence[Call],
+) -> Point | None:
+    later = [c for c in branches if c.start >= reader.start]
+    added = _added(value, end, later)
+    if added is None:
+        # the sum is normed once more before it leaves the block
+        for last in inner:
+            if last.start > reader.start and _is_norm(last) and _same(last.output, end):
+                base = reader.output if _is_norm(reader) else value
+                for summed in last.inputs:
+                    if base is not None and summed.numel() == base.numel():
+                        added = added or _added(base, summed, later)
+    return _point(added, added.output) if added is not None else None
+
+
+def _parallel(start: torch.Tensor, end: torch.Tensor, branches: Sequence[Call]) -> dict[str, Point]:
+    """Attention and MLP that read the same and are added at once."""
+    outer = [c for c in branches if not any(o.start < c.start and c.end < o.end for o in branches)]
+    for a in outer:
+        for m in outer:
+            if "att" not in a.path.rpartition(".")[2] or a is m:
+                continue
+            assert a.output is not None
+            assert m.output is not None
+            both = a.output.reshape(start.shape) + m.output.reshape(start.shape)
+            if _is_sum(start, end, both):
+                points = {
+                    "attn_out": _point(a, a.output),
+                    "mlp_out": _point(m, m.output),
+                    "mlp_in": _point(m, m.inputs[0], before=True) if m.inputs else None,
+                }
+                return {site: point for site, point in points.items() if point is not None}
+    return {}
+
+
+def _added(base: torch.Tensor, total: torch.Tensor, calls: Sequence[Call]) -> Call | None:
+    """The outermost call whose output, times some factor, is `total` less `base`."""
+    fits = [c for c in calls if c.output is not None and _is_sum(base, total, c.output)]
+    return min(fits, key=lambda c: (c.path.count("."), c.start)) if fits else None
+
+
+def _is_sum(base: torch.Tensor, total: torch.Tensor, part: torch.Tensor) -> bool:
+    a, b = base.double().flatten(), total.double().flatten()
+    try:
+        c = part.reshape(base.shape).double().flatten()
+    except RuntimeError:
+        return False
+    square = float(c @ c)
+    factor = float((b - a) @ c) / square if square else 0.0
+    if abs(factor) < 1e-3:
+        return False
+    rounding = torch.finfo(total.dtype).eps * (a.abs() + b.abs() + (factor * c).abs())
+    close = (b - a - factor * c).abs() <= 8 * rounding
+    return bool(close.double().mean() > 0.99)
+
+
+def _by_path(block: Call, inner: Sequence[Call], site: str) -> Point | None:
+    from fnmatch import fnmatchcase
+
+    pattern, _, side = site.partition(":")
+    if side not in ("", "input"):
+        raise InputError(f"site {site!r}: after a module's path there can only be ':input'.")
+    fits = [c for c in inner if fnmatchcase(c.path.removeprefix(block.path + "."), pattern)]
+    if len({c.path for c in fits}) > 1:
+        raise InputError(
+            f"site {site!r}: it fits {fits[0].path}, {fits[1].path} and perhaps more; "
+            "a site is one module of each block."
+        )
+    if not fits:
+        return None
+    call = fits[0]
+    value = next(iter(call.inputs), None) if side else call.output
+    return _point(call, value, before=bool(side))
+
+
+def _point(call: Call, value: torch.Tensor | None, *, before: bool = False) -> Point | None:
+    axes = None if value is None else _axes(value)
+    if axes is None:
+        return None
+    argument = next((i for i, v in enumerate(call.inputs) if v is value), 0) if before else 0
+    return Point(call.path, call.module, before, argument, call.number, axes)
+
+
+def _axes(value: torch.Tensor) -> Axes | None:
+    """Prompts and tokens among the dimensions of what was watched."""
+    shape = tuple(value.shape)
+    if shape[:2] == (_BATCH, _LENGTH):
+        return Axes(0, 1)
+    if shape[:1] == (_BATCH * _LENGTH,):
+        return Axes(0, -1)
+    if shape.count(_BATCH) == 1 and shape.count(_LENGTH) == 1:
+        return Axes(shape.index(_BATCH), shape.index(_LENGTH))
+    return None
+
+
+def _rows(value: torch.Tensor | None) -> torch.Tensor | None:
+    axes = None if value is None or value.dim() < 2 else _axes(value)
+    return None if axes is None or value is None else rows(value, axes, _BATCH)
+
+
+def _same(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
+    if a is None or b is None or a.numel() != b.numel():
+        return False
+    return a.shape == b.shape and bool(torch.equal(a, b))
+
+
+def _is_norm(call: Call) -> bool:
+    return "norm" in type(call.module).__name__.lower()
