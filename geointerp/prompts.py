@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -114,15 +115,16 @@ def render(places: gpd.GeoDataFrame, template: str = "{name}") -> pd.DataFrame:
 def tokenize(prompts: pd.DataFrame, tokenizer: Any) -> list[Tokens]:
     """Encode rendered prompts and find the tokens of each placename.
 
-    A token belongs to the placename when it covers at least one of its characters, by
-    the tokenizer's own offsets; it may reach further, over the space before the name
-    or the comma after it.
+    A token belongs to the placename when it covers at least one of its characters; it may
+    reach further, over the space before the name or the comma after it. Which characters a
+    token covers is what a fast tokenizer says, and for one written in Python, which does not
+    say, what its tokens give back when they are decoded one after the other.
 
     Parameters
     ----------
     prompts : DataFrame
         As `render` gives it.
-    tokenizer : transformers.PreTrainedTokenizerFast
+    tokenizer : transformers.PreTrainedTokenizerBase
 
     Returns
     -------
@@ -132,33 +134,42 @@ def tokenize(prompts: pd.DataFrame, tokenizer: Any) -> list[Tokens]:
     Raises
     ------
     InputError
-        A tokenizer without offsets; a placename that no token covers, or that holds the
-        text of a special token, such as ``</s>``.
+        A placename that no token covers, or that holds the text of a special token, such as
+        ``</s>``; a tokenizer without offsets whose tokens do not give back the prompt.
     """
-    if not getattr(tokenizer, "is_fast", False):
-        raise InputError(
-            f"{type(tokenizer).__name__} gives no character offsets; load its fast version."
-        )
+    fast = bool(getattr(tokenizer, "is_fast", False))
     encoded = tokenizer(
         prompts["prompt"].tolist(),
-        return_offsets_mapping=True,
+        return_offsets_mapping=fast,
         return_special_tokens_mask=True,
         return_attention_mask=False,
     )
     unknown = tokenizer.unk_token_id
-    special = set(tokenizer.all_special_ids) - {unknown}
+    added = tokenizer.added_tokens_decoder
+    special = {i: str(token) for i, token in added.items() if token.special}
     found = []
     for i, (start, end) in enumerate(zip(prompts["start"], prompts["end"], strict=True)):
-        ids, offsets = encoded["input_ids"][i], encoded["offset_mapping"][i]
+        ids = encoded["input_ids"][i]
         own = [t for t, added in enumerate(encoded["special_tokens_mask"][i]) if not added]
+        if fast:
+            offsets = encoded["offset_mapping"][i]
+        else:
+            text = prompts["prompt"].iloc[i]
+            decoded = _offsets([ids[t] for t in own], text, tokenizer)
+            if decoded is None:
+                raise InputError(
+                    f"place {label(prompts, i)}: the tokens of {text!r} do not give it back, and "
+                    f"{type(tokenizer).__name__} gives no offsets; load a fast tokenizer."
+                )
+            offsets = dict(zip(own, decoded, strict=True))
         covering = [t for t in own if offsets[t][0] < end and offsets[t][1] > start]
         name = prompts["prompt"].iloc[i][start:end]
         for t in covering:
-            if ids[t] in special:
+            # a token for the unknown is special too, but no name holds its text
+            if ids[t] in special and special[ids[t]] in name:
                 raise InputError(
-                    f"place {label(prompts, i)}: its name {name!r} holds "
-                    f"{tokenizer.convert_ids_to_tokens(ids[t])!r}, which the tokenizer reads as "
-                    "a special token."
+                    f"place {label(prompts, i)}: its name {name!r} holds {special[ids[t]]!r}, "
+                    "which the tokenizer reads as a special token."
                 )
         covering = [t for t in covering if ids[t] != unknown]
         if not covering:
@@ -167,6 +178,47 @@ def tokenize(prompts: pd.DataFrame, tokenizer: Any) -> list[Tokens]:
             )
         found.append(Tokens(ids, covering[0], covering[-1], own[0], own[-1]))
     return found
+
+
+def _offsets(ids: list[int], text: str, tokenizer: Any) -> list[tuple[int, int]] | None:
+    """Which characters each token covers, from what the tokens decode to one after the other.
+
+    Case, diacritics and spaces, which tokenizers change, are not compared. A token that
+    ends inside a character covers it. None if the tokens do not give back the text.
+    """
+    folded = [(part, at) for at, character in enumerate(text) for part in _fold(character)]
+    whole = "".join(part for part, _ in folded)
+
+    said = [
+        tokenizer.decode(ids[:count], clean_up_tokenization_spaces=False)
+        for count in range(len(ids) + 1)
+    ]
+    ends = [common_length(_fold(part), whole) for part in said]
+    if ends[-1] < len(whole):
+        return None
+    at = [*(at for _, at in folded), len(text)]
+    found = []
+    for t in range(len(ids)):
+        start, end = ends[t], ends[t + 1]
+        if end == start < len(whole) and not said[t + 1][len(said[t]) :].isspace():
+            # the character that this token begins is only whole with the next
+            end += 1
+        # a space by itself covers nothing, where the character before it ends
+        bare = at[start - 1] + 1 if start else 0
+        found.append((at[start], at[end - 1] + 1) if end > start else (bare, bare))
+    return found
+
+
+def common_length(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """How many leading items two sequences have in common."""
+    pairs = enumerate(zip(a, b, strict=False))
+    return next((i for i, (m, n) in pairs if m != n), min(len(a), len(b)))
+
+
+def _fold(text: str) -> str:
+    """Text without what tokenizers change."""
+    parts = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(c for c in parts if not unicodedata.combining(c) and not c.isspace())
 
 
 def pooled_positions(tokens: Sequence[Tokens], pool: str) -> list[tuple[int, int]]:

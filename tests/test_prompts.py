@@ -1,5 +1,8 @@
+import re
+import unicodedata
+
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from geointerp import prompts
@@ -128,6 +131,88 @@ def test_a_name_is_never_read_as_a_special_token(few, toponym):
     few.loc["c", "name"] = "Zür</s>ich"
     with pytest.raises(InputError, match="place 'c': its name 'Zür</s>ich' holds '</s>'"):
         prompts.tokenize(prompts.render(few, "{name}"), toponym.tokenizer)
+
+
+def test_special_tokens_of_every_sort_are_seen(few, toponym):
+    from tokenizers import AddedToken, Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    # as GPT-2's: the token for the end is the one for the unknown, and others are added
+    plain = Tokenizer.from_str(toponym.tokenizer.backend_tokenizer.to_str())
+    plain.add_special_tokens([AddedToken("<|endoftext|>", special=True)])
+    plain.add_special_tokens([AddedToken("<|eot_id|>", special=True)])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=plain, eos_token="<|endoftext|>", unk_token="<|endoftext|>"
+    )
+    for text in ("<|endoftext|>", "<|eot_id|>"):
+        few.loc["c", "name"] = f"Zür{text}ich"
+        with pytest.raises(InputError, match="which the tokenizer reads as a special token"):
+            prompts.tokenize(prompts.render(few, "{name}"), tokenizer)
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=st.text(min_size=1, max_size=8).filter(lambda s: s.strip()))
+def test_a_tokenizer_of_bytes_without_offsets(name):
+    # its tokens are the bytes of UTF-8, so that most names are split inside characters
+    import geopandas as gpd
+    from transformers import ByT5Tokenizer
+
+    places = gpd.GeoDataFrame({"name": [name]}, geometry=gpd.points_from_xy([0], [0]), crs=4326)
+    table = prompts.render(places, "in {name}, near")
+    assume(unicodedata.normalize("NFKD", name.casefold()).isprintable())
+    assume(all(not unicodedata.combining(c) for c in unicodedata.normalize("NFKD", name)))
+    (tokens,) = prompts.tokenize(table, ByT5Tokenizer())
+    start, length = len(b"in "), len(name.encode())
+    # a space at an end of the name may be left to the token beside it
+    first = start + len(name) - len(name.lstrip())
+    assert tokens.first in range(start, first + 1)
+    inside = name.rstrip().encode()
+    assert tokens.last >= start + len(inside) - 1
+    assert tokens.last < start + length
+    assert (tokens.begin, tokens.end) == (0, len(tokens.ids) - 2)
+
+
+def test_a_slow_tokenizer_that_folds_case_and_diacritics(few):
+    from transformers import PythonBackend
+
+    class Folding(PythonBackend):
+        """Words in lower case without diacritics, cut after three letters."""
+
+        def __init__(self, **options):
+            self.words = {"[UNK]": 0}
+            super().__init__(unk_token="[UNK]", **options)
+
+        vocab_size = property(lambda self: len(self.words))
+
+        def get_vocab(self):
+            return dict(self.words)
+
+        def _tokenize(self, text, **_):
+            found = []
+            for word in re.findall(r"\w+|[^\w\s]", lowered(text)):
+                found += [word[:3], *(f"##{word[a : a + 3]}" for a in range(3, len(word), 3))]
+            for piece in found:
+                self.words.setdefault(piece, len(self.words))
+            return found
+
+        def _convert_token_to_id(self, token):
+            return self.words.get(token, 0)
+
+        def _convert_id_to_token(self, index):
+            return list(self.words)[index]
+
+        def convert_tokens_to_string(self, tokens):
+            return " ".join(tokens).replace(" ##", "")
+
+    def lowered(text):
+        parts = unicodedata.normalize("NFKD", text.lower())
+        return "".join(c for c in parts if not unicodedata.combining(c))
+
+    few = few.iloc[:4]
+    tokenizer = Folding()
+    found = prompts.tokenize(prompts.render(few, "{country}: {name} is near"), tokenizer)
+    said = [tokenizer.decode(t.ids[t.first : t.last + 1]) for t in found]
+    assert said == ["toulouse", "sao paulo", "zurich", "llanfairpwllgwyngyll"]
 
 
 def test_pools(few, toponym):
