@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import inspect
+import itertools
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from geointerp import hooks, progress, prompts, store
+from geointerp import hooks, processes, progress, prompts, store
 from geointerp.errors import InputError
-from geointerp.places import label, lon_lat, validate
+from geointerp.forward import Job, Reader, jobs
+from geointerp.places import label, lon_lat, plain, validate
 
 if TYPE_CHECKING:
     import geopandas as gpd
-    import torch
     import xarray as xr
 
     from geointerp.models import Model
 
 log = logging.getLogger(__name__)
 
-_BLOCK_BYTES = 64 * 2**20
+_RESERVED = {"hidden", "layer", "names", "place", "prompt", "template"}
+_BLOCK_BYTES = 256 * 2**20
 
 
 def capture(
     model: Model,
     places: gpd.GeoDataFrame,
     *,
-    template: str = "{name}",
+    template: str | Sequence[str] = "{name}",
+    names: str | Sequence[str] = "name",
     layers: str | int | Sequence[int] = "all",
     site: str = "resid_post",
     pool: str = "last",
     out: str | Path | None = None,
+    dtype: str = "float32",
     batch_tokens: int = 8192,
     padding_side: str = "right",
 ) -> xr.DataArray:
@@ -49,107 +54,138 @@ def capture(
     model : Model
     places : GeoDataFrame
         As `geointerp.places.load` gives it.
-    template : str
+    template : str or sequence of str
         With ``{name}`` and other columns of `places`.
+    names : str or sequence of str
+        Columns that ``{name}`` is taken from, such as one per language.
     layers : "all", int or sequence of int
         Block numbers from 0; negative ones count from the end.
-    site : {"resid_pre", "resid_post", "attn_out", "mlp_in", "mlp_out"}
-        See `geointerp.hooks.record`.
+    site : str
+        `resid_pre`, `resid_mid`, `resid_post`, `attn_out`, `mlp_in`, `mlp_out` or a module's
+        path in the block; see `geointerp.hooks.record`.
     pool : {"last", "mean", "prompt_last", "prompt_mean"}
         See `geointerp.prompts.pooled_positions`.
     out : path, optional
         A new folder for the store. A capture that was killed is taken up where it
-        stopped, and ends in the same bytes; a finished one is not done again. In
-        memory if not given.
+        stopped, and ends in the same bytes; of a finished one only what is damaged is done
+        again. Under ``accelerate launch`` each process fills its share. In memory if not
+        given.
+    dtype : {"float32", "float16"}
+        Of what is stored. Vectors are averaged in float32, whatever the model computes in.
     batch_tokens : int
-        At most so many tokens, padding included, go through the model at once.
+        At most so many tokens, padding included, go through the model at once; fewer when a
+        GPU's memory runs out.
     padding_side : {"right", "left"}
-        Changes nothing but rounding.
+        Changes nothing but rounding: the model is tried first, and where it would read its
+        padding, the other side is taken or prompts of one length go together.
 
     Returns
     -------
-    DataArray of float32, dims (place, layer, hidden)
+    DataArray of float32 or float16, dims (place, layer, hidden)
         With `place` (the index of `places`), `name`, `lon`, `lat`, `layer` and the other
-        columns as coordinates; read from disk as it is used when `out` is given.
+        columns as coordinates; read from disk as it is used when `out` is given. Where several
+        templates or columns of names are given it has a first dim `prompt`, with `template`
+        and `names` as its coordinates.
 
     Raises
     ------
     InputError
         For an unknown field, layer, site or pool, a placename that the tokenizer drops, a
-        prompt longer than the model reads, activations that are not finite, or an `out`
-        that holds something else.
+        prompt longer than the model reads, activations that are not finite or don't fit the
+        dtype, or an `out` that holds something else.
     """
-    validate(places)
+    places = plain(validate(places))
+    for column in sorted(_RESERVED & set(places.columns)):
+        raise InputError(
+            f"column '{column}' of the places has a name that activations use; rename or drop it."
+        )
     found = hooks.chosen_layers(model, layers)
-    tokens = prompts.tokenize(prompts.render(places, template), model.tokenizer)
-    spans = prompts.pooled_positions(tokens, pool)
-    if padding_side not in ("right", "left"):
-        raise InputError(f"padding_side is {padding_side!r}; it must be 'right' or 'left'.")
-    _check_lengths(model, places, tokens)
+    _check_options(dtype, batch_tokens, padding_side)
     # a site that does not exist must be known before a folder is made
-    with hooks.record(model, found, site):
-        pass
+    hooks.check(model, found, site)
+    variants = list(itertools.product(_listed(template, "template"), _listed(names, "names")))
+    asked = [_jobs(model, places, *variant, pool) for variant in variants]
+    templates, columns = ([v[i] for v in variants] for i in (0, 1))
     identity = {
-        **_identity(model, places, tokens, template, found, site, pool),
+        "model": model.name,
+        "in_memory": model.in_memory,
+        "revision": model.revision,
+        "untrained_seed": model.untrained_seed,
+        "computed_in": model.dtype,
+        "template": templates if len(variants) > 1 else templates[0],
+        "names": columns if len(variants) > 1 else columns[0],
+        "site": site,
+        "pool": pool,
+        "layers": found,
+        "dtype": dtype,
         # they change rounding, and so the bytes
         "batch_tokens": batch_tokens,
         "padding_side": padding_side,
+        "n_places": len(places),
+        **_digests(model, places, asked),
     }
-    if out is not None and store.exists(Path(out), identity):
-        log.info("%s: all %d places were there already", out, len(places))
-        return open(out)
+    reader = functools.cache(
+        lambda: Reader(
+            model,
+            found,
+            site,
+            prompts=list(itertools.chain(*asked)),
+            batch_tokens=batch_tokens,
+            padding_side=padding_side,
+        )
+    )
+    if out is not None:
+        _fill(store.Store(Path(out), identity), reader, asked, places, variants, found)
+        return open(out, verify=False)
+    rows = _rows(found, reader().width)
+    parts = [
+        _finite(reader().read(wanted[start : start + rows]), places, found, start)
+        for wanted in asked
+        for start in progress.track(range(0, len(places), rows), "capture")
+    ]
+    values = store.fitted(np.concatenate(parts), dtype)
+    shape = (len(variants), len(places), *values.shape[1:])
+    return _labelled(values.reshape(shape), places, found, variants, identity)
 
-    reader = _Reader(model, found, site, batch_tokens, padding_side)
-    rows = max(16, min(1024, _BLOCK_BYTES // (4 * len(found) * model.hidden)))
-    starts = range(0, len(places), rows)
-    if out is None:
-        blocks = progress.track(starts, "capture")
-        parts = [reader.read(tokens[a : a + rows], spans[a : a + rows]) for a in blocks]
-        values = _finite(np.concatenate(parts), places, found, 0)
-        return _labelled(values, places, found, identity)
 
-    partial = store.Partial(Path(out), identity, places, found, model.hidden, rows)
-    todo = [(b, a) for b, a in enumerate(starts) if not partial.holds(b)]
-    kept = len(places) - sum(min(rows, len(places) - a) for _, a in todo)
-    log.info("%s: kept %d of %d places from before", out, kept, len(places))
-    for b, a in progress.track(todo, "capture", total=len(starts), done=len(starts) - len(todo)):
-        values = reader.read(tokens[a : a + rows], spans[a : a + rows])
-        partial.write(b, a, _finite(values, places, found, a))
-    partial.finish({"made by": {"function": "geointerp.activations.capture", **identity}})
-    return open(out)
-
-
-def open(path: str | Path) -> xr.DataArray:
+def open(path: str | Path, *, verify: bool = True) -> xr.DataArray:
     """Open a finished store.
 
     Parameters
     ----------
     path : path
         The folder that `capture` wrote.
+    verify : bool
+        Read everything once and compare it with its checksums. Without it, what is damaged
+        is only seen when it is used.
 
     Returns
     -------
-    DataArray of float32, dims (place, layer, hidden)
-        As `capture` returns it; values are read from disk when they are used.
+    DataArray of float32 or float16, dims (place, layer, hidden)
+        As `capture` returns it; values are read from disk when they are used, so that one
+        layer of a store larger than memory is ``acts.sel(layer=3).values``.
 
     Raises
     ------
     InputError
-        If the folder is no store, or one whose capture was interrupted.
+        If the folder is no store, one whose capture was interrupted, or a damaged one.
     """
     import geopandas as gpd
     import xarray as xr
 
     path = Path(path)
     identity = store.read_identity(path)
+    if verify:
+        store.verify(path)
     places = gpd.read_parquet(path / "places.parquet")
     with warnings.catch_warnings():
         # the card and the table of places stand beside the arrays
         warnings.filterwarnings("ignore", message="Object at .* is not recognized")
         data = xr.open_zarr(path, consolidated=False, chunks=None)
-    array = data["activations"].assign_coords(_coordinates(places, data["layer"].values.tolist()))
-    array.attrs = {**identity, "store": str(path)}
-    return array
+    variants = list(zip(data["template"].values, data["names"].values, strict=True))
+    identity["store"] = str(path)
+    values = data["activations"].variable
+    return _labelled(values, places, identity["layers"], variants, identity)
 
 
 def places_of(acts: xr.DataArray) -> gpd.GeoDataFrame:
@@ -166,7 +202,6 @@ def places_of(acts: xr.DataArray) -> gpd.GeoDataFrame:
         On the index `place`, with every other coordinate along it as a column.
     """
     import geopandas as gpd
-    import pandas as pd
 
     columns = {
         name: coordinate.values
@@ -178,81 +213,112 @@ def places_of(acts: xr.DataArray) -> gpd.GeoDataFrame:
     return gpd.GeoDataFrame(table, geometry=points, crs="EPSG:4326")
 
 
-class _Reader:
-    """Runs prompts through a model and pools the recorded sites."""
+def prompts_of(acts: xr.DataArray) -> pd.DataFrame:
+    """The prompts that activations were read from, as `geointerp.prompts.render` gives them.
 
-    def __init__(
-        self, model: Model, layers: list[int], site: str, batch_tokens: int, padding_side: str
-    ) -> None:
-        self.model, self.layers, self.site = model, layers, site
-        self.batch_tokens, self.left = batch_tokens, padding_side == "left"
-        # the backbone alone: no vocabulary projection
-        self.backbone = model.model.base_model
-        accepted = inspect.signature(self.backbone.forward).parameters
-        self.takes_positions = "position_ids" in accepted
-        self.fixed = {"use_cache": False} if "use_cache" in accepted else {}
-        self.pad = model.tokenizer.pad_token_id or 0
+    Parameters
+    ----------
+    acts : DataArray
+        Of one template.
 
-    def read(
-        self, tokens: Sequence[prompts.Tokens], spans: Sequence[tuple[int, int]]
-    ) -> NDArray[np.float32]:
-        """Vectors of some prompts, shape (prompt, layer, hidden)."""
-        shape = (len(tokens), len(self.layers), self.model.hidden)
-        # a row that is never written must show
-        values = np.full(shape, np.nan, dtype=np.float32)
-        for rows in self._batches([len(t.ids) for t in tokens]):
-            batch = self._forward([tokens[i].ids for i in rows], [spans[i] for i in rows])
-            values[rows] = batch.float().cpu().numpy()
-        return values
+    Raises
+    ------
+    InputError
+        Activations of several templates.
+    """
+    about = about_of(acts)
+    return prompts.render(_named(places_of(acts), about["names"]), about["template"])
 
-    def _batches(self, lengths: list[int]) -> Iterator[list[int]]:
-        """Prompts of like length together, within the budget of tokens."""
-        batch: list[int] = []
-        for i in np.argsort(lengths, kind="stable").tolist():
-            if batch and lengths[i] * (len(batch) + 1) > self.batch_tokens:
-                yield batch
-                batch = []
-            batch.append(i)
-        if batch:
-            yield batch
 
-    def _forward(self, ids: list[list[int]], spans: list[tuple[int, int]]) -> torch.Tensor:
-        import torch
+def about_of(acts: xr.DataArray) -> dict[str, Any]:
+    """What activations say of themselves, with the one template that they are of.
 
-        longest = max(map(len, ids))
-        table = np.full((len(ids), longest), self.pad, dtype=np.int64)
-        mask = np.zeros((len(ids), longest), dtype=np.int64)
-        first = np.zeros(len(ids), dtype=np.int64)
-        for row, prompt in enumerate(ids):
-            first[row] = longest - len(prompt) if self.left else 0
-            table[row, first[row] : first[row] + len(prompt)] = prompt
-            mask[row, first[row] : first[row] + len(prompt)] = 1
-        device = self.model.model.device
-        inputs = {
-            "input_ids": torch.from_numpy(table).to(device),
-            "attention_mask": torch.from_numpy(mask).to(device),
-            **self.fixed,
-        }
-        if self.left and self.takes_positions:
-            # positions count from the prompt's own first token, not from the padding's
-            positions = np.maximum(np.cumsum(mask, axis=1) - 1, 0)
-            inputs["position_ids"] = torch.from_numpy(positions).to(device)
-        with torch.inference_mode(), hooks.record(self.model, self.layers, self.site) as seen:
-            self.backbone(**inputs)
-            place = torch.arange(longest, device=device)
-            bounds = (
-                torch.tensor(spans, device=device) + torch.from_numpy(first).to(device)[:, None]
-            )
-            inside = (place >= bounds[:, :1]) & (place <= bounds[:, 1:])
-            share = (inside / inside.sum(dim=1, keepdim=True)).float()
-            # masked, not multiplied: 0 times a padding's inf would be NaN
-            pooled = [
-                torch.einsum(
-                    "pt,pth->ph", share, seen[layer].float().masked_fill(~inside[..., None], 0)
+    Raises
+    ------
+    InputError
+        Activations of several templates.
+    """
+    about = {k: v for k, v in acts.attrs.items() if k not in ("store", "format", "identity_sha256")}
+    for key in ("template", "names"):
+        if key in acts.coords:
+            if acts.coords[key].ndim:
+                raise InputError(
+                    "these are activations of several prompts: choose one, isel(prompt=0)."
                 )
-                for layer in self.layers
-            ]
-            return torch.stack(pooled, dim=1)
+            about[key] = acts.coords[key].item()
+    return {"names": "name", **about}
+
+
+def _fill(
+    filled: store.Store,
+    reader: Callable[[], Reader],
+    asked: list[list[Job]],
+    places: gpd.GeoDataFrame,
+    variants: list[tuple[str, str]],
+    layers: list[int],
+) -> None:
+    """Compute and write what a store does not hold yet, each process its share."""
+    processes.wait()
+    if processes.is_first():
+        if filled.exists:
+            filled.clean()
+        else:
+            width = reader().width
+            filled.create(places, variants, layers, width, _rows(layers, width))
+    processes.wait()
+    mine = processes.share(filled.blocks)
+    todo = [block for block in mine if not filled.holds(block)]
+    total, left = (sum(b.stop - b.start for b in blocks) for blocks in (mine, todo))
+    log.info("%s: kept %d of %d prompts from before", filled.out, total - left, total)
+    done = len(mine) - len(todo)
+    with store.Background(filled) as write:
+        for block in progress.track(todo, "capture", total=len(mine), done=done):
+            values = reader().read(asked[block.prompt][block.start : block.stop])
+            write(block, _finite(values, places, layers, block.start))
+    processes.wait()
+    if processes.is_first() and filled.path != filled.out:
+        about = {"function": "geointerp.activations.capture", **filled.identity}
+        filled.finish({"made by": about})
+    processes.wait()
+
+
+def _jobs(
+    model: Model, places: gpd.GeoDataFrame, template: str, column: str, pool: str
+) -> list[Job]:
+    rendered = prompts.render(_named(places, column), template)
+    tokens = prompts.tokenize(rendered, model.tokenizer)
+    _check_lengths(model, places, tokens)
+    return jobs(tokens, prompts.pooled_positions(tokens, pool))
+
+
+def _named(places: gpd.GeoDataFrame, column: str) -> gpd.GeoDataFrame:
+    """The places under the names of another column."""
+    if column == "name":
+        return places
+    if column not in places.columns:
+        raise InputError(f"names: there is no column '{column}' among the places.")
+    return validate(places.assign(name=places[column]), f"names from '{column}'")
+
+
+def _listed(value: str | Sequence[str], option: str) -> list[str]:
+    found = [value] if isinstance(value, str) else list(value)
+    if not found or len(set(found)) < len(found):
+        raise InputError(f"{option} is {found}; it must name at least one, and none twice.")
+    return found
+
+
+def _rows(layers: list[int], width: int) -> int:
+    """Places per block: enough for full batches, few enough for memory."""
+    return max(16, min(2048, _BLOCK_BYTES // (4 * len(layers) * width)))
+
+
+def _check_options(dtype: str, batch_tokens: int, padding_side: str) -> None:
+    if dtype not in ("float32", "float16"):
+        raise InputError(f"dtype is {dtype!r}; it must be 'float32' or 'float16'.")
+    if batch_tokens < 1:
+        raise InputError(f"batch_tokens is {batch_tokens}; it must be 1 or more.")
+    if padding_side not in ("right", "left"):
+        raise InputError(f"padding_side is {padding_side!r}; it must be 'right' or 'left'.")
 
 
 def _finite(
@@ -271,7 +337,8 @@ def _finite(
 def _check_lengths(
     model: Model, places: gpd.GeoDataFrame, tokens: Sequence[prompts.Tokens]
 ) -> None:
-    limit = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
+    config = getattr(model.backbone, "config", None) or model.model.config
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
     longest = max(range(len(tokens)), key=lambda i: len(tokens[i].ids))
     if limit and len(tokens[longest].ids) > limit:
         raise InputError(
@@ -280,32 +347,16 @@ def _check_lengths(
         )
 
 
-def _identity(
-    model: Model,
-    places: gpd.GeoDataFrame,
-    tokens: Sequence[prompts.Tokens],
-    template: str,
-    layers: list[int],
-    site: str,
-    pool: str,
-) -> dict[str, Any]:
+def _digests(model: Model, places: gpd.GeoDataFrame, asked: list[list[Job]]) -> dict[str, str]:
+    """SHA-256 of the weights, of the table of places and of the tokens."""
     table = places.drop(columns=places.geometry.name).to_json(orient="split", default_handler=str)
     digest = hashlib.sha256(json.dumps(json.loads(table), sort_keys=True).encode())
     for shape in (places.geometry.x, places.geometry.y):
         digest.update(shape.to_numpy().tobytes())
     digest.update(str(places.crs.to_wkt()).encode())
-    ids = hashlib.sha256(json.dumps([t.ids for t in tokens]).encode())
+    ids = hashlib.sha256(json.dumps([[job.ids for job in wanted] for wanted in asked]).encode())
     return {
-        "model": model.name,
-        "untrained_seed": model.untrained_seed,
         "weights_sha256": model.fingerprint,
-        "template": template,
-        "site": site,
-        "pool": pool,
-        "layers": layers,
-        "dtype": "float32",
-        "computed_in": str(model.model.dtype).removeprefix("torch."),
-        "n_places": len(places),
         "places_sha256": digest.hexdigest(),
         "tokens_sha256": ids.hexdigest(),
     }
@@ -317,7 +368,7 @@ def _coordinates(places: gpd.GeoDataFrame, layers: list[int]) -> dict[str, Any]:
     found: dict[str, Any] = {
         str(name): ("place", values.to_numpy())
         for name, values in columns.items()
-        if name not in ("place", "layer", "hidden", "lon", "lat")
+        if name not in ("lon", "lat")
     }
     return {
         "place": places.index.to_numpy(),
@@ -329,14 +380,25 @@ def _coordinates(places: gpd.GeoDataFrame, layers: list[int]) -> dict[str, Any]:
 
 
 def _labelled(
-    values: NDArray[np.float32], places: gpd.GeoDataFrame, layers: list[int], identity: Any
+    values: Any,
+    places: gpd.GeoDataFrame,
+    layers: list[int],
+    variants: list[tuple[str, str]],
+    identity: dict[str, Any],
 ) -> xr.DataArray:
+    """An array of (prompt, place, layer, hidden) with its coordinates; one prompt is no dim."""
     import xarray as xr
 
-    return xr.DataArray(
+    templates, columns = ([v[i] for v in variants] for i in (0, 1))
+    array = xr.DataArray(
         values,
-        dims=("place", "layer", "hidden"),
-        coords=_coordinates(places, layers),
+        dims=("prompt", "place", "layer", "hidden"),
+        coords={
+            **_coordinates(places, layers),
+            "template": ("prompt", templates),
+            "names": ("prompt", columns),
+        },
         name="activations",
         attrs=dict(identity),
     )
+    return array.isel(prompt=0) if len(variants) == 1 else array

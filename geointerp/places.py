@@ -154,6 +154,31 @@ def _check(places: gpd.GeoDataFrame, where: str, called: Called) -> None:
             )
 
 
+def plain(places: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Places whose columns are of one kind each: what is neither number, time nor text is text.
+
+    Files cannot hold a column of truths and blanks, or of lists.
+
+    Parameters
+    ----------
+    places : GeoDataFrame
+
+    Returns
+    -------
+    GeoDataFrame
+        The same object if nothing is to be done.
+    """
+    changed = {}
+    for column in places.columns.drop(places.geometry.name):
+        values = places[column]
+        if values.dtype != object:
+            continue
+        present = values[[not pd.api.types.is_scalar(v) or not pd.isna(v) for v in values]]
+        if not all(isinstance(v, str) for v in present):
+            changed[column] = present.map(str).reindex(values.index).astype(object)
+    return places.assign(**changed) if changed else places
+
+
 def label(places: pd.DataFrame, row: int | np.integer) -> str:
     """How messages name a row: its index, as Python writes it."""
     value = places.index[row]

@@ -1,19 +1,21 @@
-"""The store: activations on disk, whole or visibly not.
+"""The store: activations on disk, whole or visibly not. docs/store.md fixes the format.
 
-A store is a folder: a Zarr group with `activations` (place, layer, hidden), `layer`,
-`name`, `lon` and `lat`; the whole table of places as `places.parquet`; and its card.
-While it is being filled it is called ``<name>.partial`` and holds one marker per block
-of places that is wholly written. Only when all are does it get its name.
+While it is being filled a store is called ``<name>.partial``. Its unit is the block: one
+prompt template, `rows` places, all layers; a block is done when the chunk of each of its
+layers is there and its checksum holds. Only when all blocks are done does the store get
+its name.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +27,20 @@ from geointerp.places import lon_lat
 if TYPE_CHECKING:
     import geopandas as gpd
 
-FORMAT = "geointerp activations 1"
+FORMAT = "geointerp activations 2"
 
 
-class Partial:
-    """A store being filled, block by block of places.
+class Block(NamedTuple):
+    """Some places under one prompt template: what is computed and written at once."""
+
+    prompt: int
+    number: int
+    start: int
+    stop: int
+
+
+class Store:
+    """A store being filled or mended, block by block.
 
     Parameters
     ----------
@@ -37,120 +48,228 @@ class Partial:
         Its final name.
     identity : mapping
         What makes its contents what they are; kept as the group's attributes.
-    places : GeoDataFrame
-    layers : list of int
-    hidden : int
-    rows : int
-        Places per block.
+
+    Attributes
+    ----------
+    path : Path
+        Where it is now.
 
     Raises
     ------
     InputError
-        If what stands under the unfinished name is of another identity, or no store.
+        If what stands under either name is of another identity, or no store.
     """
 
-    def __init__(
+    def __init__(self, out: Path, identity: Mapping[str, Any]) -> None:
+        self.out = out
+        self.identity = {**identity, "identity_sha256": _digest(identity)}
+        self.path = out if out.exists() else _unfinished(out)
+        begun = self.path.exists() and [p for p in self.path.iterdir() if p.suffix != ".partial"]
+        if begun or self.path == out:
+            _refuse_other(self.path, self.identity)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a store to go on with."""
+        # the table of places is written last
+        return (self.path / "places.parquet").exists()
+
+    def create(
         self,
-        out: Path,
-        identity: Mapping[str, Any],
         places: gpd.GeoDataFrame,
+        prompts: list[tuple[str, str]],
         layers: list[int],
-        hidden: int,
+        width: int,
         rows: int,
     ) -> None:
-        self.out = out
-        self.path = out.with_name(out.name + ".partial")
-        self.identity = dict(identity)
-        self._done = self.path / "done"
-        self._card = self.path / "card.md"
-        if self.path.exists() and any(self.path.iterdir()):
-            _refuse_other(self.path, self.identity)
-        if self._done.exists() or self._card.exists():
-            # what a killed write left under a name of its own
-            for stray in self.path.rglob("*.partial"):
-                stray.unlink()
-        else:
-            self._create(places, layers, hidden, rows)
+        """Lay out an empty store.
 
-    def _create(self, places: gpd.GeoDataFrame, layers: list[int], hidden: int, rows: int) -> None:
+        Parameters
+        ----------
+        places : GeoDataFrame
+        prompts : list of (str, str)
+            Template, and the column that the name is taken from.
+        layers : list of int
+        width : int
+            Values per vector.
+        rows : int
+            Places per block.
+        """
+        try:
+            self._lay_out(places, prompts, layers, width, rows)
+        except Exception:
+            # one that could not be laid out must not be taken for one to go on with
+            shutil.rmtree(self.path, ignore_errors=True)
+            raise
+
+    def _lay_out(
+        self,
+        places: gpd.GeoDataFrame,
+        prompts: list[tuple[str, str]],
+        layers: list[int],
+        width: int,
+        rows: int,
+    ) -> None:
         import zarr
+        from zarr.codecs import Crc32cCodec
 
         shutil.rmtree(self.path, ignore_errors=True)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         group = zarr.open_group(
             self.path, mode="w", zarr_format=3, attributes={"format": FORMAT, **self.identity}
         )
+        checked: Any = {"compressors": [Crc32cCodec()]}
         group.create_array(
             "activations",
-            shape=(len(places), len(layers), hidden),
-            chunks=(rows, 1, hidden),
-            dtype="float32",
+            shape=(len(prompts), len(places), len(layers), width),
+            chunks=(1, min(rows, len(places)), 1, width),
+            dtype=self.identity["dtype"],
+            # a row that is never written must show
             fill_value=float("nan"),
-            compressors=None,
-            dimension_names=("place", "layer", "hidden"),
+            dimension_names=("prompt", "place", "layer", "hidden"),
+            **checked,
         )
         lon, lat = lon_lat(places)
         labels: dict[str, tuple[str, Any]] = {
+            "template": ("prompt", np.array([template for template, _ in prompts], dtype=object)),
+            "names": ("prompt", np.array([column for _, column in prompts], dtype=object)),
             "layer": ("layer", np.array(layers, dtype=np.int64)),
             "lon": ("place", lon),
             "lat": ("place", lat),
             "name": ("place", places["name"].to_numpy(dtype=object)),
         }
         for name, (dimension, values) in labels.items():
-            kind: Any = str if name == "name" else values.dtype
+            kind: Any = str if values.dtype == object else values.dtype
             array = group.create_array(
                 name,
                 shape=values.shape,
                 chunks=values.shape,
                 dtype=kind,
-                compressors=None,
                 dimension_names=(dimension,),
+                **checked,
             )
             array[:] = values
         places.to_parquet(self.path / "places.parquet")
-        self._done.mkdir()
 
-    def holds(self, block: int) -> bool:
-        """Whether a block is wholly written."""
-        # markers go last, when the card is there
-        whole = self._card.exists() and not self._done.exists()
-        return whole or (self._done / str(block)).exists()
+    def clean(self) -> None:
+        """Remove what a killed write left under a name of its own."""
+        for stray in self.path.rglob("*.partial"):
+            stray.unlink()
 
-    def write(self, block: int, start: int, values: NDArray[np.float32]) -> None:
-        """Write the rows of a block, then mark it as done.
+    @property
+    def blocks(self) -> list[Block]:
+        """All blocks, in order."""
+        n_prompts, n_places, *_ = self._shape
+        return [
+            Block(prompt, number, start, min(start + self._rows, n_places))
+            for prompt in range(n_prompts)
+            for number, start in enumerate(range(0, n_places, self._rows))
+        ]
+
+    def holds(self, block: Block) -> bool:
+        """Whether a block is wholly written and undamaged."""
+        return all(_intact(path) for path in self._chunks(block))
+
+    def write(self, block: Block, values: NDArray[Any]) -> None:
+        """Write the rows of a block.
 
         Parameters
         ----------
-        block : int
-        start : int
-            Row of its first place.
-        values : ndarray of float32, shape (rows, layer, hidden)
+        block : Block
+        values : ndarray, shape (rows, layer, hidden)
+
+        Raises
+        ------
+        InputError
+            If the disk does not take it, or the dtype of the store does not hold it.
         """
         import zarr
 
+        stored = fitted(values, self.identity["dtype"])
         array = zarr.open_array(self.path / "activations", mode="r+")
-        array[start : start + len(values)] = values
-        (self._done / str(block)).touch()
+        try:
+            array[block.prompt, block.start : block.stop] = stored
+        except OSError as error:
+            raise InputError(
+                f"{self.out}: {error.strerror or error}; what is whole is kept, so make room and "
+                "run the same capture again."
+            ) from error
 
     def finish(self, card: Mapping[str, Mapping[str, Any]]) -> None:
         """Write the card and give the store its name."""
+        absent = [p for block in self.blocks for p in self._chunks(block) if not p.exists()]
+        if absent:
+            raise InputError(f"{self.out}: {len(absent)} chunks are not written; run it again.")
         cards.write(self.path, "Activations", card)
-        shutil.rmtree(self._done, ignore_errors=True)
-        os.replace(self.path, self.out)
+        if self.path != self.out:
+            os.replace(self.path, self.out)
+
+    @property
+    def _shape(self) -> list[int]:
+        return self._layout["shape"]
+
+    @property
+    def _rows(self) -> int:
+        return self._layout["chunk_grid"]["configuration"]["chunk_shape"][1]
+
+    @property
+    def _layout(self) -> dict[str, Any]:
+        return json.loads((self.path / "activations" / "zarr.json").read_text("utf-8"))
+
+    def _chunks(self, block: Block) -> list[Path]:
+        """The files of a block, one per layer."""
+        root = self.path / "activations" / "c" / str(block.prompt) / str(block.number)
+        return [root / str(layer) / "0" for layer in range(self._shape[2])]
 
 
-def exists(out: Path, identity: Mapping[str, Any]) -> bool:
-    """Whether the whole store is there already.
+class Background:
+    """Writes blocks in a thread of its own, while the next ones are computed.
+
+    Parameters
+    ----------
+    filled : Store
+    """
+
+    def __init__(self, filled: Store) -> None:
+        self._filled = filled
+        self._thread = ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+
+    def __enter__(self) -> Callable[[Block, NDArray[Any]], None]:
+        return self._write
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            self._settle()
+        finally:
+            self._thread.shutdown()
+
+    def _write(self, block: Block, values: NDArray[Any]) -> None:
+        # one block waits at the most, so that memory stays small
+        self._settle()
+        self._last = self._thread.submit(self._filled.write, block, values)
+
+    def _settle(self) -> None:
+        if self._last is not None:
+            last, self._last = self._last, None
+            last.result()
+
+
+def fitted(values: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Values in another dtype.
 
     Raises
     ------
     InputError
-        If something else stands under that name.
+        If one does not fit it.
     """
-    if not out.exists():
-        return False
-    _refuse_other(out, identity)
-    return True
+    with np.errstate(over="ignore"):
+        stored = values.astype(dtype)
+    if not np.isfinite(stored).all():
+        raise InputError(
+            f"an activation of {np.abs(values).max():.3g} does not fit {dtype}; store float32."
+        )
+    return stored
 
 
 def read_identity(path: Path) -> dict[str, Any]:
@@ -161,7 +280,7 @@ def read_identity(path: Path) -> dict[str, Any]:
     InputError
         If the folder is no store, or one that is not finished.
     """
-    if not path.exists() and path.with_name(path.name + ".partial").exists():
+    if not path.exists() and _unfinished(path).exists():
         raise InputError(f"{path}: its capture was interrupted; run the same command to finish it.")
     try:
         attributes = json.loads((path / "zarr.json").read_text("utf-8"))["attributes"]
@@ -169,9 +288,50 @@ def read_identity(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: there is no store of activations here.") from error
     if attributes.get("format") != FORMAT:
         raise InputError(f"{path}: this is no store of the format '{FORMAT}'.")
-    if (path / "done").exists():
+    if path.name.endswith(".partial"):
         raise InputError(f"{path}: this store is not finished; run the same capture again.")
     return attributes
+
+
+def verify(path: Path) -> None:
+    """Read every chunk of activations and compare it with its checksum.
+
+    Raises
+    ------
+    InputError
+        For the first chunk that is missing or damaged.
+    """
+    identity = {k: v for k, v in read_identity(path).items() if k not in _ADDED}
+    opened = Store(path, identity)
+    for block in opened.blocks:
+        for layer, chunk in zip(identity["layers"], opened._chunks(block), strict=True):
+            if not _intact(chunk):
+                raise InputError(
+                    f"{chunk}: this chunk (places in rows {block.start} to {block.stop - 1}, layer "
+                    f"{layer}) is missing or damaged; run the same capture again to make it anew."
+                )
+
+
+_ADDED = ("format", "identity_sha256")
+
+
+def _intact(chunk: Path) -> bool:
+    """Whether a chunk is there and ends in the CRC-32C of what comes before."""
+    import google_crc32c
+
+    try:
+        data = chunk.read_bytes()
+    except OSError:
+        return False
+    return len(data) > 4 and google_crc32c.value(data[:-4]) == int.from_bytes(data[-4:], "little")
+
+
+def _unfinished(out: Path) -> Path:
+    return out.with_name(out.name + ".partial")
+
+
+def _digest(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
 
 
 def _refuse_other(path: Path, identity: Mapping[str, Any]) -> None:

@@ -1,0 +1,294 @@
+"""The forward pass: prompts through a model in batches, pooled where the hooks read."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import logging
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geointerp import hooks
+from geointerp.errors import InputError
+from geointerp.prompts import common_length
+
+if TYPE_CHECKING:
+    import torch
+
+    from geointerp.models import Model
+    from geointerp.prompts import Tokens
+
+log = logging.getLogger(__name__)
+
+# a shorter prefix costs more to carry along than to compute again
+_PREFIX = 8
+
+
+class Job(NamedTuple):
+    """One prompt and what is read of it.
+
+    Attributes
+    ----------
+    ids : tuple of int
+        Its tokens.
+    first, last : int
+        Positions, both inclusive, whose mean is taken.
+    """
+
+    ids: tuple[int, ...]
+    first: int
+    last: int
+
+
+def jobs(tokens: Sequence[Tokens], spans: Sequence[tuple[int, int]]) -> list[Job]:
+    """Prompts with the span that is pooled of each."""
+    return [Job(tuple(t.ids), *span) for t, span in zip(tokens, spans, strict=True)]
+
+
+class Reader:
+    """Runs prompts through a model and pools what is read at a site of each layer.
+
+    Parameters
+    ----------
+    model : Model
+    layers : list of int
+    site : str
+    prompts : sequence of Job
+        All that will be read, here or in other processes: what they begin with alike is
+        computed once, and the shortest and the longest show whether padding is harmless.
+    batch_tokens : int
+        At most so many tokens, padding included, go through the model at once; halved
+        whenever a GPU's memory runs out.
+    padding_side : {"right", "left"}
+        The other side, or none, is taken where the model would read padding on this one.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        layers: list[int],
+        site: str,
+        *,
+        prompts: Sequence[Job],
+        batch_tokens: int,
+        padding_side: str = "right",
+    ) -> None:
+        self.model, self.layers, self.site = model, layers, site
+        self.batch_tokens, self._side = batch_tokens, padding_side
+        self._accepted = set(inspect.signature(model.backbone.forward).parameters)
+        padding = getattr(model.tokenizer, "pad_token_id", None)
+        self._padding_id = padding or 0
+        self._prefix: _Prefix | None = None
+        ordered = sorted({job.ids for job in prompts}, key=len)
+        # a short prompt beside a long one, at its last token and over all of them
+        short, long = ordered[0], ordered[-1]
+        sample = [
+            Job(ids, first, len(ids) - 1) for ids in (short, long) for first in (len(ids) - 1, 0)
+        ]
+        self._check_padding(sample)
+        # what the first and the last in order have in common, all have
+        length = min(common_length(min(ordered), max(ordered)), len(short) - 1)
+        if length >= _PREFIX and "past_key_values" in self._accepted:
+            self._share_prefix(short[:length], sample)
+
+    @property
+    def width(self) -> int:
+        """Values per vector."""
+        return self._width
+
+    def read(self, wanted: Sequence[Job]) -> NDArray[np.float32]:
+        """Vectors of some prompts, shape (prompt, layer, hidden); one pass for equal ones."""
+        import torch
+
+        row_of = {job: row for row, job in enumerate(dict.fromkeys(wanted))}
+        distinct = list(row_of)
+        # a row that is never written must show
+        vectors = np.full((len(distinct), len(self.layers), self._width), np.nan, np.float32)
+        queue = list(self._batches(distinct))[::-1]
+        while queue:
+            rows = queue.pop()
+            try:
+                vectors[rows] = self._pooled([distinct[row] for row in rows]).cpu().numpy()
+            except torch.OutOfMemoryError:
+                if len(rows) == 1:
+                    raise
+                torch.cuda.empty_cache()
+                self.batch_tokens = max(1, self.batch_tokens // 2)
+                log.warning("out of memory: %d tokens at once from here", self.batch_tokens)
+                queue += [rows[len(rows) // 2 :], rows[: len(rows) // 2]]
+        return vectors[[row_of[job] for job in wanted]]
+
+    def _batches(self, wanted: Sequence[Job]) -> Iterator[list[int]]:
+        """Prompts of like length together, within the budget of tokens."""
+        lengths = [len(job.ids) for job in wanted]
+        batch: list[int] = []
+        for i in np.argsort(lengths, kind="stable").tolist():
+            over = lengths[i] * (len(batch) + 1) > self.batch_tokens
+            if batch and (over or (self._side == "none" and lengths[i] != lengths[batch[0]])):
+                yield batch
+                batch = []
+            batch.append(i)
+        if batch:
+            yield batch
+
+    def _pooled(self, batch: list[Job]) -> torch.Tensor:
+        """Vectors of one batch, shape (prompt, layer, hidden), float32, on one device."""
+        import torch
+
+        known = self._prefix.length if self._prefix else 0
+        lengths = np.array([len(job.ids) - known for job in batch])
+        longest = int(lengths.max())
+        offset = longest - lengths if self._side == "left" else np.zeros_like(lengths)
+        table = np.full((len(batch), longest), self._padding_id, dtype=np.int64)
+        mask = np.zeros((len(batch), known + longest), dtype=np.int64)
+        mask[:, :known] = 1
+        for row, job in enumerate(batch):
+            start, stop = offset[row], offset[row] + lengths[row]
+            table[row, start:stop] = job.ids[known:]
+            mask[row, known + start : known + stop] = 1
+        arrays = {"input_ids": table}
+        if (lengths < longest).any() or known:
+            arrays["attention_mask"] = mask
+            if "position_ids" in self._accepted and (self._side == "left" or known):
+                # positions count from the prompt's own first token, not from the padding's
+                arrays["position_ids"] = np.maximum(np.cumsum(mask, axis=1) - 1, 0)[:, known:]
+        inputs: dict[str, Any] = {
+            key: torch.from_numpy(array).to(self.model.device) for key, array in arrays.items()
+        }
+        if self._prefix:
+            inputs |= {"past_key_values": self._prefix.cache(len(batch)), "use_cache": True}
+        elif "use_cache" in self._accepted:
+            inputs["use_cache"] = False
+        pool = _Pool(batch, offset - known, known, longest)
+        with torch.inference_mode():
+            seen = hooks.read(self.model, inputs, self.layers, self.site, pool.of)
+            vectors = [seen[layer] for layer in self.layers]
+            if self._prefix:
+                vectors = [
+                    vector + pool.of_prefix(self._prefix.states[layer])
+                    for layer, vector in zip(self.layers, vectors, strict=True)
+                ]
+            home = vectors[0].device
+            return torch.stack([vector.to(home) for vector in vectors], dim=1)
+
+    def _check_padding(self, sample: list[Job]) -> None:
+        """Find a side on which padding changes nothing, and the width of a vector."""
+        wanted = self._side
+        alone = self._pooled(sample[:2])
+        self._width = alone.shape[2]
+        if len(sample[0].ids) == len(sample[-1].ids):
+            return
+        for side in (wanted, *({"right", "left"} - {wanted})):
+            self._side = side
+            try:
+                if self._alike(self._pooled(sample)[:2], alone):
+                    break
+            except (RuntimeError, ValueError, TypeError, IndexError) as error:
+                log.debug("padding on the %s: %s", side, error)
+        else:
+            self._side = "none"
+        if self._side != wanted:
+            log.info(
+                "%s reads padding on the %s; %s",
+                self.model.name,
+                wanted,
+                "prompts of one length go together"
+                if self._side == "none"
+                else f"it is put on the {self._side}",
+            )
+
+    def _share_prefix(self, ids: tuple[int, ...], sample: list[Job]) -> None:
+        """Compute once what all prompts begin with, if going on from there is the same."""
+        plain, side = self._pooled(sample), self._side
+        if side == "left":
+            # padding between the prefix and the rest would move what a sliding window sees
+            self._side = "right"
+        try:
+            self._prefix = _Prefix.of(self.model, ids, self.layers, self.site)
+            if self._alike(self._pooled(sample), plain):
+                return
+        except Exception as error:  # models fail in ways of their own where they have no cache
+            log.debug("no shared prefix: %s", error)
+        self._prefix, self._side = None, side
+
+    def _alike(self, a: torch.Tensor, b: torch.Tensor) -> bool:
+        """Whether two ways of computing differ by no more than rounding."""
+        bound = 1e-3 if self.model.dtype in ("float32", "float64") else 5e-2
+        far = (a - b).norm(dim=-1) / b.norm(dim=-1).clamp_min(1e-12)
+        return bool(far.max() <= bound)
+
+
+class _Pool:
+    """Means over spans of tokens, in float32, read off one layer at a time."""
+
+    def __init__(self, batch: list[Job], shift: NDArray[np.int64], known: int, length: int) -> None:
+        self._length = length
+        size = np.array([job.last - job.first + 1 for job in batch])
+        first = np.array([max(job.first, known) for job in batch])
+        here = np.array([job.last for job in batch]) - first + 1
+        steps = np.arange(max(1, here.max()))
+        inside = steps < here[:, None]
+        self._positions = np.where(inside, (first + shift)[:, None] + steps, 0)
+        self._shares = inside / size[:, None]
+        ends = np.array([min(job.last + 1, known) for job in batch])
+        starts = np.array([job.first for job in batch])
+        earlier = np.arange(known)
+        within = (earlier >= starts[:, None]) & (earlier < ends[:, None])
+        self._prefix_shares = within / size[:, None]
+        self._exact = len(steps) == 1 and inside.all() and (size == 1).all()
+
+    def of(self, layer: int, tensor: torch.Tensor) -> torch.Tensor:
+        """From what was read, shape (prompt, token, hidden), to (prompt, hidden)."""
+        import torch
+
+        if tensor.shape[1] != self._length:
+            raise InputError(
+                f"layer {layer} gives {tensor.shape[1]} vectors for {self._length} tokens; "
+                "which is whose is not known."
+            )
+        at = torch.from_numpy(self._positions).to(tensor.device)
+        rows = torch.arange(len(at), device=tensor.device)[:, None]
+        # only the span is touched: 0 times a padding's inf would be NaN
+        span = tensor[rows, at].float()
+        if self._exact:
+            return span[:, 0]
+        shares = torch.from_numpy(self._shares).to(span)
+        return torch.einsum("ps,psh->ph", shares, span)
+
+    def of_prefix(self, states: torch.Tensor) -> torch.Tensor:
+        """What the shared prefix adds, from its states, shape (token, hidden)."""
+        import torch
+
+        return torch.from_numpy(self._prefix_shares).to(states) @ states
+
+
+class _Prefix:
+    """What all prompts begin with, computed once."""
+
+    def __init__(self, length: int, cache: Any, states: dict[int, torch.Tensor]) -> None:
+        self.length, self._cache, self.states = length, cache, states
+
+    @classmethod
+    def of(cls, model: Model, ids: tuple[int, ...], layers: list[int], site: str) -> _Prefix:
+        import torch
+        from transformers import DynamicCache
+
+        config: Any = model.backbone.config
+        cache = DynamicCache(config=config)
+        inputs = {
+            "input_ids": torch.tensor([ids], device=model.device),
+            "past_key_values": cache,
+            "use_cache": True,
+        }
+        with torch.inference_mode():
+            states = hooks.read(model, inputs, layers, site, lambda _, t: t[0].float().clone())
+        return cls(len(ids), cache, states)
+
+    def cache(self, count: int) -> Any:
+        """A copy of the keys and values for so many prompts, to go on from."""
+        copied = copy.deepcopy(self._cache)
+        copied.batch_repeat_interleave(count)
+        return copied

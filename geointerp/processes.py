@@ -1,0 +1,46 @@
+"""Processes: how ``accelerate launch`` and torchrun divide work, as far as capture needs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from geointerp.errors import InputError
+
+T = TypeVar("T")
+
+
+def share(items: Sequence[T]) -> list[T]:
+    """Every n-th item, for the one of n processes that this is."""
+    state = _state()
+    return list(items) if state is None else list(items[state.process_index :: state.num_processes])
+
+
+def is_first() -> bool:
+    """Whether this process does what only one may do."""
+    state = _state()
+    return state is None or state.is_main_process
+
+
+def wait() -> None:
+    """Go on when every process is here."""
+    state = _state()
+    if state is not None:
+        state.wait_for_everyone()
+
+
+def _state() -> Any:
+    launched = int(os.environ.get("WORLD_SIZE", "1"))
+    if launched == 1:
+        return None
+    import torch
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+    if state.num_processes != launched:
+        # each would take itself for the only one
+        raise InputError(
+            f"{launched} processes were launched, but accelerate joins {state.num_processes}."
+        )
+    return state
