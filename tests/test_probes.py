@@ -265,7 +265,25 @@ def test_a_buffered_split_is_scored_without_the_buffer():
         model = make_pipeline(StandardScaler(), Ridge(5.0)).fit(features[train], truth[train])
         predicted[test] = model.predict(features[test])
     assert report.best()["r2"] == pytest.approx(scores.r2(truth, predicted).mean(), rel=1e-5)
-    assert report.best()["split"] == "block 2000 km"
+    assert report.best()["split"] == "block 2000 km, buffer 1000 km"
+    assert report.about["splits"] == {
+        "block 2000 km, buffer 1000 km": "BlockKFold(km=2000, n_splits=5, buffer_km=1000, seed=0)"
+    }
+
+
+@pytest.mark.parametrize("splits", [2, 3])
+def test_few_folds_choose_their_penalty_too(splits):
+    # as many features as places in a fold: without a penalty there is nothing but noise
+    acts = synthetic_acts(n=120, hidden=60, noise=5.0)
+    cv = RandomKFold(splits)
+    chosen = gi.probes.evaluate(acts, cv=cv, controls=False).at(1)["r2"]
+    least = gi.probes.evaluate(acts, cv=cv, controls=False, alphas=(0.1,)).at(1)["r2"]
+    best = max(
+        gi.probes.evaluate(acts, cv=cv, controls=False, alphas=(a,)).at(1)["r2"]
+        for a in gi.probes.ridge.ALPHAS
+    )
+    assert least < best - 0.1
+    assert chosen > best - 0.05
 
 
 def test_a_numeric_column_is_a_target():
@@ -335,7 +353,7 @@ def test_controls_compute_as_the_activations_did(few):
 
 def test_bag_of_tokens_counts(toponym, few):
     acts = gi.activations.capture(toponym, few, template="{name} {name}")
-    counts = controls.bag_of_tokens(acts, few, toponym)
+    counts = controls.bag_of_tokens(acts, toponym)
     assert counts.shape[0] == 5
     lengths = [len(toponym.tokenizer(f"{n} {n}")["input_ids"]) for n in few["name"]]
     assert counts.sum(axis=1).ravel().tolist() == [lengths]
@@ -353,6 +371,43 @@ def test_bag_of_tokens_predicts_what_tokens_tell():
     assert scores.r2(shuffled, controls.predict_from_tokens(counts, shuffled, folds)).max() < 0.05
 
 
+def test_bag_of_tokens_has_the_penalty_that_predicts_best(monkeypatch):
+    from scipy import sparse
+
+    random = np.random.default_rng(1)
+    # more tokens than places, of which two tell anything
+    counts = sparse.csr_matrix(random.integers(0, 2, size=(120, 300)).astype(float))
+    truth = counts[:, :2] @ np.array([[5.0, 0], [0, 5.0]]) + 5 * random.normal(size=(120, 2))
+    for splits in (2, 5):
+        folds = list(KFold(splits, shuffle=True, random_state=0).split(truth))
+        chosen = scores.r2(truth, controls.predict_from_tokens(counts, truth, folds)).mean()
+        fixed = []
+        for alpha in controls.TOKEN_ALPHAS:
+            with monkeypatch.context() as patch:
+                patch.setattr(controls, "TOKEN_ALPHAS", (alpha,))
+                predicted = controls.predict_from_tokens(counts, truth, folds)
+            fixed.append(scores.r2(truth, predicted).mean())
+        assert fixed[0] < max(fixed) - 0.02
+        assert chosen > fixed[0] + 0.02
+
+
+def test_the_untrained_control_is_read_as_the_activations_were(toponym, few):
+    options = {"site": "attn_out", "pool": "mean", "template": "in {name}", "batch_tokens": 64}
+    acts = gi.activations.capture(toponym, few, layers=[1, 4], **options)
+    control = controls.untrained(acts, toponym, 3)
+    assert control.attrs["untrained_seed"] == 3
+    assert {key: control.attrs[key] for key in options} == options
+    wanted = gi.activations.capture(toponym.untrained(3), few, layers=[1, 4], **options)
+    np.testing.assert_array_equal(control.values, wanted.values)
+
+
+def test_a_model_in_memory_is_not_looked_up(gpt2, few):
+    acts = gi.activations.capture(gpt2, few)
+    with pytest.raises(InputError, match="was in memory: give model="):
+        controls.model_of(acts)
+    assert controls.model_of(acts, gpt2) is gpt2
+
+
 def test_a_report_is_saved_and_read_back(tmp_path):
     acts = synthetic_acts()
     acts["name"] = ("place", ["NA", *acts["name"].values[1:]])
@@ -362,12 +417,29 @@ def test_a_report_is_saved_and_read_back(tmp_path):
     pd.testing.assert_frame_equal(back.table, report.table)
     assert back.predictions["name"].iloc[0] == "NA"
     np.testing.assert_allclose(back.predictions["error_km"], report.predictions["error_km"])
-    assert gi.cards.read(tmp_path / "probe")["figures"]["best R², random"] == report.best()["r2"]
+    figures = gi.cards.read(tmp_path / "probe")["figures"]
+    assert figures == {"R², random, layer 1": report.best()["r2"]}
+    assert back.predictions.index.equals(report.predictions.index)
+    with pytest.raises(InputError, match="exists already"):
+        report.save(tmp_path / "probe")
+
+
+def test_an_index_of_digits_stays_text(tmp_path):
+    acts = synthetic_acts(n=60)
+    acts = acts.assign_coords(place=[f"{i:05}" for i in range(60)])
+    gi.probes.evaluate(acts, controls=False).save(tmp_path / "probe")
+    back = gi.probes.Report.read(tmp_path / "probe")
+    assert back.predictions.index.tolist()[:2] == ["00000", "00001"]
+    (tmp_path / "probe" / "card.json").unlink()
+    with pytest.raises(InputError, match="no report of a probe"):
+        gi.probes.Report.read(tmp_path / "probe")
 
 
 def test_bad_activations():
     acts = synthetic_acts(n=40)
     missing = acts.copy(data=np.where(np.arange(12) == 3, np.nan, acts.values))
+    with pytest.raises(InputError, match="cv holds no split"):
+        gi.probes.evaluate(acts, cv={}, controls=False)
     with pytest.raises(InputError, match="layer 0: an activation is not finite"):
         gi.probes.evaluate(missing, controls=False)
     with pytest.raises(InputError, match="only 3 places"):

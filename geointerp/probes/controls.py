@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,9 @@ from sklearn.linear_model import Ridge
 
 from geointerp import models, prompts
 from geointerp.errors import InputError
+from geointerp.probes.splits import inner_folds
 
 if TYPE_CHECKING:
-    import geopandas as gpd
     import xarray as xr
 
     from geointerp.models import Model
@@ -36,7 +36,13 @@ def model_of(acts: xr.DataArray, model: Model | None = None) -> Model:
                 "give controls=False."
             )
     if model is None:
-        model = models.load(acts.attrs["model"], dtype=acts.attrs.get("computed_in", "float32"))
+        if acts.attrs.get("in_memory"):
+            raise InputError("the model of these activations was in memory: give model=.")
+        model = models.load(
+            acts.attrs["model"],
+            revision=acts.attrs.get("revision"),
+            dtype=acts.attrs.get("computed_in", "float32"),
+        )
         if acts.attrs.get("untrained_seed") is not None:
             model = model.untrained(acts.attrs["untrained_seed"])
     if model.fingerprint != acts.attrs["weights_sha256"]:
@@ -44,7 +50,7 @@ def model_of(acts: xr.DataArray, model: Model | None = None) -> Model:
     return model
 
 
-def untrained(acts: xr.DataArray, places: gpd.GeoDataFrame, model: Model, seed: int) -> Any:
+def untrained(acts: xr.DataArray, model: Model, seed: int) -> xr.DataArray:
     """The same prompts through the same architecture with random weights.
 
     Returns
@@ -53,17 +59,20 @@ def untrained(acts: xr.DataArray, places: gpd.GeoDataFrame, model: Model, seed: 
     """
     from geointerp import activations
 
+    about = activations.about_of(acts)
     return activations.capture(
         model.untrained(seed),
-        places,
-        template=acts.attrs["template"],
+        activations.places_of(acts),
+        template=about["template"],
+        names=about["names"],
         layers=[int(layer) for layer in np.atleast_1d(acts["layer"].values)],
-        site=acts.attrs["site"],
-        pool=acts.attrs["pool"],
+        site=about["site"],
+        pool=about["pool"],
+        **{key: about[key] for key in ("batch_tokens", "padding_side") if key in about},
     )
 
 
-def bag_of_tokens(acts: xr.DataArray, places: gpd.GeoDataFrame, model: Model) -> sparse.csr_matrix:
+def bag_of_tokens(acts: xr.DataArray, model: Model) -> sparse.csr_matrix:
     """How often each token occurs in each prompt.
 
     Returns
@@ -71,7 +80,9 @@ def bag_of_tokens(acts: xr.DataArray, places: gpd.GeoDataFrame, model: Model) ->
     csr_matrix of float64, shape (place, token)
         Only tokens that occur, in the order of their ids.
     """
-    tokens = prompts.tokenize(prompts.render(places, acts.attrs["template"]), model.tokenizer)
+    from geointerp import activations
+
+    tokens = prompts.tokenize(activations.prompts_of(acts), model.tokenizer)
     columns = np.concatenate([t.ids for t in tokens])
     rows = np.repeat(np.arange(len(tokens)), [len(t.ids) for t in tokens])
     _, columns = np.unique(columns, return_inverse=True)
@@ -86,8 +97,8 @@ def predict_from_tokens(
 ) -> NDArray[np.float64]:
     """Out-of-fold ridge predictions from sparse counts.
 
-    The penalty of each fold is the one that predicts the next fold best from the rest
-    of the training set.
+    The penalty of each fold is chosen as that of the model's own probe: by predicting each
+    other fold from the rest of the training set, each target relative to its variance.
 
     Returns
     -------
@@ -96,14 +107,13 @@ def predict_from_tokens(
     """
     predicted = np.full(targets.shape, np.nan)
     for k, (train, test) in enumerate(folds):
-        inner = np.intersect1d(folds[(k + 1) % len(folds)][1], train)
-        rest = np.setdiff1d(train, inner)
-        errors = [
-            ((_fit(counts[rest], targets[rest], a).predict(counts[inner]) - targets[inner]) ** 2)
-            .mean(axis=0)
-            .sum()
-            for a in TOKEN_ALPHAS
-        ]
+        errors = np.zeros(len(TOKEN_ALPHAS))
+        for part in inner_folds(k, folds):
+            rest = np.setdiff1d(train, part)
+            for i, alpha in enumerate(TOKEN_ALPHAS):
+                missed = _fit(counts[rest], targets[rest], alpha).predict(counts[part])
+                missed = (missed - targets[part]) ** 2 / targets[train].var(axis=0)
+                errors[i] += missed.sum()
         best = TOKEN_ALPHAS[int(np.argmin(errors))]
         predicted[test] = _fit(counts[train], targets[train], best).predict(counts[test])
     return predicted

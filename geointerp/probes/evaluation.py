@@ -13,13 +13,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import BaseCrossValidator, KFold
 
-from geointerp import cards, progress
+from geointerp import artefacts, cards, progress
 from geointerp.errors import InputError
 from geointerp.probes import controls as control
 from geointerp.probes import scores
 from geointerp.probes.moments import Moments, best_penalty, solve
 from geointerp.probes.ridge import ALPHAS
-from geointerp.probes.splits import Fold, RandomKFold
+from geointerp.probes.splits import Fold, RandomKFold, inner_folds
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -77,27 +77,37 @@ class Report:
     def read(cls, folder: str | Path) -> Report:
         """Read back what `save` wrote."""
         folder = Path(folder)
-        if not (folder / "report.csv").exists():
+        about = cards.read(folder).get("made by", {})
+        if not (folder / "report.csv").exists() or "target" not in about:
             raise InputError(f"{folder}: there is no report of a probe here.")
         table = pd.read_csv(folder / "report.csv", dtype={"layer": "Int64"})
         # a place may be called "NA"
         predictions = pd.read_csv(
-            folder / "predictions.csv", index_col="place", keep_default_na=False, na_values=[""]
+            folder / "predictions.csv",
+            index_col="place",
+            keep_default_na=False,
+            na_values=[""],
+            dtype={"place": str},
         )
-        about = cards.read(folder)["made by"]
+        # "00001" is no number, unless it was one
+        if about["place_dtype"].startswith("int"):
+            predictions.index = predictions.index.astype(about["place_dtype"])
         return cls(table, predictions, about["target"], about)
 
     def save(self, folder: str | Path) -> None:
-        """Write `report.csv`, `predictions.csv` and the card."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        self.table.to_csv(folder / "report.csv", index=False)
-        self.predictions.to_csv(folder / "predictions.csv")
-        best = {
-            f"best R², {split}": float(self.best(split)["r2"])
+        """Write `report.csv`, `predictions.csv` and the card to a new folder."""
+        layer = int(self.best()["layer"])
+        figures = {
+            f"R², {split}, layer {layer}": float(self.at(layer, split)["r2"])
             for split in self.table["split"].unique()
         }
-        cards.write(folder, f"Probe for {self.target}", {"made by": self.about, "figures": best})
+        about = {**self.about, "place_dtype": str(self.predictions.index.dtype)}
+        with artefacts.whole(Path(folder)) as part:
+            part.mkdir()
+            self.table.to_csv(part / "report.csv", index=False)
+            self.predictions.to_csv(part / "predictions.csv", index_label="place")
+            sections = {"made by": about, "figures": figures}
+            cards.write(part, f"Probe for {self.target}", sections)
 
 
 def evaluate(
@@ -141,8 +151,9 @@ def evaluate(
         A target that is not there, not numeric, missing for some place or constant; fewer
         places than folds; activations that are not finite.
     """
-    from geointerp.activations import places_of
+    from geointerp.activations import about_of
 
+    about = about_of(acts)
     if "place" not in acts.dims or "hidden" not in acts.dims:
         raise InputError(f"activations have dims (place, layer, hidden); these have {acts.dims}.")
     if "layer" not in acts.dims:
@@ -152,15 +163,16 @@ def evaluate(
     if cv is None:
         cv = RandomKFold(seed=seed)
     splits = cv if isinstance(cv, Mapping) else {_label(cv): cv}
+    if not splits:
+        raise InputError("cv holds no split; give one or more.")
     folds = {label: _folds(acts, splitter) for label, splitter in splits.items()}
 
     rows: list[dict[str, Any]] = []
     out_of_fold: dict[tuple[str, int], NDArray[np.float64]] = {}
     sources = {MODEL: acts}
-    places = places_of(acts)
     if controls:
         model = control.model_of(acts, model)
-        sources[UNTRAINED] = control.untrained(acts, places, model, seed)
+        sources[UNTRAINED] = control.untrained(acts, model, seed)
     steps = [(source, int(layer)) for source in sources for layer in acts["layer"].values]
     for source, layer in progress.track(steps, "probe"):
         features = sources[source].sel(layer=layer).values
@@ -172,7 +184,7 @@ def evaluate(
             if source == MODEL:
                 out_of_fold[label, layer] = predicted
     if controls and model is not None:
-        counts = control.bag_of_tokens(acts, places, model)
+        counts = control.bag_of_tokens(acts, model)
         for label, parts in folds.items():
             predicted = control.predict_from_tokens(counts, targets, parts)
             rows.append(_row(TOKENS, label, None, names, targets, predicted))
@@ -180,12 +192,12 @@ def evaluate(
     table = pd.DataFrame(rows)
     table["layer"] = table["layer"].astype("Int64")
     about = {
+        **about,
         "function": "geointerp.probes.evaluate",
         "target": target,
         "splits": {label: repr(splitter) for label, splitter in splits.items()},
         "alphas": list(alphas),
         "seed": seed,
-        **{k: v for k, v in acts.attrs.items() if k not in ("store", "format")},
     }
     report = Report(table, pd.DataFrame(), target, about)
     first = next(iter(splits))
@@ -245,14 +257,12 @@ def _out_of_fold(
         buffered = np.setdiff1d(np.arange(len(targets)), np.union1d(train, test))
         moments = whole - tests[k]
         parts = tests[:k] + tests[k + 1 :]
+        if len(buffered) or len(parts) < 2:
+            inner = inner_folds(k, folds)
+            parts = [Moments.of(centred[rows], targets[rows]) for rows in inner]
         if len(buffered):
             moments = moments - Moments.of(centred[buffered], targets[buffered])
-            parts = [
-                Moments.of(centred[rows], targets[rows])
-                for rows in (np.intersect1d(t, train) for _, t in folds)
-                if len(rows)
-            ]
-        best = best_penalty(moments, parts, alphas) if len(parts) > 1 and len(alphas) > 1 else 0
+        best = best_penalty(moments, parts, alphas) if len(alphas) > 1 else 0
         coef, intercept = solve(moments, alphas[best : best + 1])
         predicted[test] = centred[test] @ coef[0] + intercept[0]
     return predicted
@@ -297,7 +307,8 @@ def _predictions(
 def _label(splitter: BaseCrossValidator) -> str:
     km = getattr(splitter, "km", None)
     if km is not None:
-        return f"block {km:g} km"
+        buffer = getattr(splitter, "buffer_km", 0)
+        return f"block {km:g} km" + (f", buffer {buffer:g} km" if buffer else "")
     column = getattr(splitter, "column", None)
     if column is not None:
         return str(column)

@@ -17,6 +17,26 @@ from geointerp.errors import InputError
 Fold = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
+def inner_folds(k: int, folds: list[Fold]) -> list[NDArray[np.int64]]:
+    """The training rows of a fold in parts, by which a penalty is chosen.
+
+    The parts are the other folds' test sets, as far as they are in the training set, so that
+    what is held out together there is held out together here; five random ones where there
+    are fewer than two of those.
+
+    Parameters
+    ----------
+    k : int
+    folds : list of (train, test)
+    """
+    train, _ = folds[k]
+    parts = [np.intersect1d(test, train) for j, (_, test) in enumerate(folds) if j != k]
+    parts = [part for part in parts if len(part)]
+    if len(parts) > 1:
+        return parts
+    return np.array_split(np.random.default_rng(0).permutation(train), min(5, len(train)))
+
+
 class RandomKFold(KFold):
     """Hold out places at random: scikit-learn's KFold, shuffled by a seed.
 
@@ -73,7 +93,8 @@ class BlockKFold(BaseCrossValidator):
         self.seed = seed
 
     def __repr__(self) -> str:
-        return f"BlockKFold(km={self.km:g}, n_splits={self.n_splits}, seed={self.seed})"
+        buffer = f", buffer_km={self.buffer_km:g}" if self.buffer_km else ""
+        return f"BlockKFold(km={self.km:g}, n_splits={self.n_splits}{buffer}, seed={self.seed})"
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """The number of folds."""
