@@ -98,6 +98,17 @@ def test_held_out_places_are_not_trained_on():
     assert all(torch.equal(one[k], other[k]) for k in one)
 
 
+def test_training_holds_out_what_it_says():
+    acts = synthetic_acts(n=200).sel(layer=1)
+    names = [f"p{i // 2}" for i in range(200)]
+    acts = acts.assign_coords(name=("place", names)).assign_attrs(template="{name}")
+    changed = acts.copy(deep=True)
+    changed[gi.saes.held_out(acts)] += 1e3
+    options = {"width": 16, "k": 2, "steps": 20, "batch": 64}
+    one, other = (gi.saes.train(a, **options).state_dict() for a in (acts, changed))
+    assert all(torch.equal(one[k], other[k]) for k in one)
+
+
 def test_namesakes_are_on_one_side():
     # cities of one name have one prompt: held out, it must not be trained on
     acts = synthetic_acts(n=200).sel(layer=1)
@@ -208,6 +219,8 @@ def test_bad_input(tmp_path):
         ({"width": 4, "k": 5}, "k is 5"),
         ({"width": 4, "k": 0}, "k is 0"),
         ({"steps": 0}, "steps is 0"),
+        ({"learning_rate": -1}, "learning_rate is -1"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
     ]:
         with pytest.raises(InputError, match=said):
             gi.saes.train(values, **{"width": 4, "k": 2, **options})
@@ -217,7 +230,7 @@ def test_bad_input(tmp_path):
         gi.saes.train(hole, width=4, k=2, out=tmp_path / "sae")
     with pytest.raises(InputError, match="all activations are the same"):
         gi.saes.train(np.ones((50, 4), np.float32), width=4, k=2)
-    with pytest.raises(InputError, match="there are 10 places"):
+    with pytest.raises(InputError, match="there are 9 places to train on, and 1 held out"):
         gi.saes.train(values[:10], width=4, k=2)
     with pytest.raises(InputError, match=r"layers \[0, 1\]: choose one"):
         gi.saes.train(synthetic_acts(n=50), width=4, k=2)

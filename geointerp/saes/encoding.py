@@ -45,7 +45,7 @@ def encode(sae: Any, acts: Any) -> anndata.AnnData:
     import anndata
     import torch
 
-    from geointerp.activations import places_of
+    from geointerp.activations import about_of, places_of
 
     _check_origin(sae, acts)
     values = matrix(acts, sae.cfg.d_in)
@@ -69,7 +69,7 @@ def encode(sae: Any, acts: Any) -> anndata.AnnData:
         index=pd.Index([str(i) for i in range(features.shape[1])], name="feature"),
     )
     lon_lat = np.stack([acts["lon"].values, acts["lat"].values], axis=1)
-    source = {k: v for k, v in acts.attrs.items() if v is not None and k != "store"}
+    source = {k: v for k, v in about_of(acts).items() if v is not None}
     return anndata.AnnData(
         features, obs=obs, var=var, obsm={"spatial": lon_lat}, uns={"activations": source}
     )

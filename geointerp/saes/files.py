@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geointerp.activations import about_of
 from geointerp.errors import InputError
 
 
@@ -80,11 +81,19 @@ def origin(acts: Any) -> dict[str, Any]:
     dict
         Empty for an array that does not say.
     """
-    attrs = getattr(acts, "attrs", {})
-    if "model" not in attrs or "layer" not in acts.coords:
+    if "model" not in getattr(acts, "attrs", {}) or "layer" not in acts.coords:
         return {}
+    attrs = about_of(acts)
     layer = int(np.ravel(acts["layer"].values)[0])
-    kept = ("site", "template", "pool", "weights_sha256", "untrained_seed", "places_sha256")
+    kept = (
+        "site",
+        "template",
+        "names",
+        "pool",
+        "weights_sha256",
+        "untrained_seed",
+        "places_sha256",
+    )
     return {
         "model_name": attrs["model"],
         "hook_name": f"blocks.{layer}.{attrs.get('site')}",

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from geointerp import artefacts, cards, progress, prompts
-from geointerp.activations import places_of
+from geointerp import artefacts, cards, progress
+from geointerp.activations import prompts_of
 from geointerp.errors import InputError
 from geointerp.models import chosen_device
 from geointerp.saes.files import load, matrix, origin
@@ -89,8 +89,8 @@ def train(
     for name, number in (("steps", steps), ("batch", batch)):
         if number < 1:
             raise InputError(f"{name} is {number}; it must be 1 or more.")
-    if len(values) < 20:
-        raise InputError(f"there are {len(values)} places; an autoencoder needs 20 at the least.")
+    if not 0 < learning_rate < float("inf"):
+        raise InputError(f"learning_rate is {learning_rate}; it must be above 0.")
     if (values == values[0]).all():
         raise InputError("all activations are the same; there is nothing to learn.")
     if out is not None:
@@ -98,6 +98,11 @@ def train(
     target = chosen_device(device)
     held = held_out(acts, seed)
     training = values[~held]
+    if len(training) < 20:
+        raise InputError(
+            f"there are {len(training)} places to train on, and {held.sum()} held out; "
+            "an autoencoder needs 20 at the least."
+        )
     if width > len(training):
         log.warning(
             "width %d is more than the %d places to train on; they can't fill it",
@@ -149,11 +154,10 @@ def held_out(acts: Any, seed: int = 0) -> NDArray[np.bool_]:
         A tenth of the prompts, or, where `acts` do not say of which prompts they are, of the
         distinct vectors.
     """
-    template = getattr(acts, "attrs", {}).get("template")
-    if template is None:
+    if "template" not in getattr(acts, "attrs", {}):
         keys = [hashlib.blake2b(row, digest_size=16).digest() for row in matrix(acts)]
     else:
-        keys = prompts.render(places_of(acts), template)["prompt"].tolist()
+        keys = prompts_of(acts)["prompt"].tolist()
     group, distinct = pd.factorize(np.asarray(keys, dtype=object))
     order = np.random.default_rng(seed).permutation(len(distinct))
     return np.isin(group, order[: max(1, round(HOLDOUT * len(distinct)))])
