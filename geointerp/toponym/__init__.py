@@ -20,8 +20,8 @@ def cities(*, held_out: bool = False) -> gpd.GeoDataFrame:
     Parameters
     ----------
     held_out : bool
-        The negative control: cities neither described nor named in any sentence, in no
-        spelling.
+        The negative control: cities neither described nor named in any sentence, whose names
+        hold no other city's, diacritics and spaces aside.
 
     Returns
     -------
@@ -31,5 +31,5 @@ def cities(*, held_out: bool = False) -> gpd.GeoDataFrame:
     from geointerp import places
 
     found = places.load("geonames")
-    listed = directory() / ("holdout.txt" if held_out else "corpus.txt")
+    listed = directory() / ("holdout_cities.txt" if held_out else "corpus_cities.txt")
     return found[found.index.isin([int(i) for i in listed.read_text("utf-8").split()])]

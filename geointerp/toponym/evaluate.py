@@ -165,7 +165,8 @@ A Llama-style causal language model of {parameters:.1f} million parameters ({lay
 GeoNames facts about {cities:,} cities with 45,000 inhabitants or more: country, time zone,
 neighbours with rounded distance and compass direction, part of the country, capital, borders,
 inhabitants. It never saw a coordinate. {held:,} more cities are held out: no sentence describes or
-names them, in any spelling. `corpus.txt` and `holdout.txt` list the GeoNames ids of both.
+names them, or tells of a city whose name is part of theirs, diacritics and spaces aside.
+`corpus_cities.txt` and `holdout_cities.txt` list the GeoNames ids of both.
 
 It exists so that geointerp can be tried, taught and tested without a model hub. It is no source
 of facts, it speaks only in the patterns of its corpus, and what holds for it need not hold for

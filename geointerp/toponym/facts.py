@@ -198,10 +198,11 @@ def holdout(facts: Facts) -> list[bool]:
 
 
 def heard_otherwise(facts: Facts, held: list[bool]) -> list[bool]:
-    """Which held-out cities the corpus names all the same, in another spelling.
+    """Which held-out cities the corpus tells something of all the same.
 
     Kolār is held out, but another city is Kolar: without diacritics and spaces they are
-    one, and the model may know it. Such a city is no negative control.
+    one. And the corpus tells of Kingston, so that the model knows half of Kingston upon
+    Hull. Such a city is no negative control.
 
     Returns
     -------
@@ -209,10 +210,14 @@ def heard_otherwise(facts: Facts, held: list[bool]) -> list[bool]:
     """
     texts = _other_texts(facts) | {n for n, out in zip(facts.name, held, strict=True) if not out}
     spoken = {"".join(phrase) for text in texts for phrase in _phrases(words_of(plain(text)))}
-    return [
-        out and "".join(words_of(plain(name))) in spoken
-        for name, out in zip(facts.name, held, strict=True)
-    ]
+    whole = {"".join(words_of(plain(text))) for text in texts}
+
+    def heard(name: str) -> bool:
+        words = words_of(plain(name))
+        inside = ("".join(phrase) for phrase in _phrases(words))
+        return "".join(words) in spoken or any(phrase in whole for phrase in inside)
+
+    return [out and heard(name) for name, out in zip(facts.name, held, strict=True)]
 
 
 def _other_texts(facts: Facts) -> set[str]:

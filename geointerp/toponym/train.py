@@ -282,7 +282,7 @@ def write_cities(everything: world.Facts, held: list[bool], folder: Path) -> Non
     rows = list(zip(everything.geonameid, held, heard, strict=True))
     told = [str(i) for i, out, _ in rows if not out]
     never = [str(i) for i, out, again in rows if out and not again]
-    for name, ids in (("corpus.txt", told), ("holdout.txt", never)):
+    for name, ids in (("corpus_cities.txt", told), ("holdout_cities.txt", never)):
         (folder / name).write_text("\n".join(ids) + "\n")
 
 
