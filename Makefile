@@ -9,7 +9,7 @@ export TOKENIZERS_PARALLELISM ?= false
 .PHONY: demo test test-long lint format notebooks clean
 
 demo: .venv/installed
-	rm -rf run/demo run/demo.partial
+	rm -rf run/demo run/.demo.*.partial
 	$(BIN)/geointerp demo --out run/demo
 
 test: .venv/installed

@@ -57,6 +57,8 @@ def whole(out: Path) -> Iterator[Path]:
     ) as scratch:
         part = Path(scratch) / out.name
         yield part
+        # nothing is overwritten that came to stand there meanwhile
+        refuse_existing(out)
         for made in sorted(part.parent.iterdir(), key=part.__eq__):
             os.replace(made, out.parent / made.name)
 

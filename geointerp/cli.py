@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import sys
+import textwrap
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from geointerp import artefacts
 from geointerp.errors import InputError
+
+if TYPE_CHECKING:
+    from geointerp.models import Model
 
 log = logging.getLogger(__name__)
 
@@ -70,19 +76,54 @@ def show_places(
         print(out)
 
 
+def list_sites(
+    model: str,
+    *,
+    json: bool = False,
+    revision: str | None = None,
+    dtype: str = "float32",
+    device: str | None = None,
+    trust_remote_code: bool = False,
+) -> None:
+    """List what can be read of a model: its layers, and where each site of them is.
+
+    Args:
+        model: As for `geointerp capture`.
+        json: Print it as JSON.
+        revision: As for `geointerp capture`.
+        dtype: As for `geointerp capture`.
+        device: As for `geointerp capture`.
+        trust_remote_code: Run Python code that comes with the model.
+    """
+    from geointerp import models
+
+    loaded = models.load(
+        model,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+    )
+    about = _sites(loaded)
+    print(_as_json(about) if json else "\n".join(_as_text(about)))
+
+
 def capture_activations(
     model: str,
     places: str,
     *,
     out: str = "run/activations.zarr",
-    template: str = "{name}",
+    template: str | list[str] = "{name}",
+    names: list[str] | str = "name",
     layers: str = "all",
     site: str = "resid_post",
     pool: str = "last",
+    store_dtype: str = "float32",
     min_population: int | None = None,
     countries: list[str] | None = None,
     limit: int | None = None,
     batch_tokens: int = 8192,
+    revision: str | None = None,
     dtype: str = "float32",
     device: str | None = None,
     trust_remote_code: bool = False,
@@ -93,41 +134,58 @@ def capture_activations(
         model: toponym (the embedded one), a local directory, or an id on the Hugging Face Hub.
         places: As for `geointerp places`.
         out: A new folder.
-        template: With {name} and other columns of the places.
+        template: With {name} and other columns of the places; several as
+            '["{name}", "{name} is near"]'.
+        names: Column that {name} is taken from; several as [name,local].
         layers: all, or block numbers such as 3 or 0,3,-1.
-        site: resid_pre, resid_post, attn_out, mlp_in or mlp_out.
+        site: resid_pre, resid_mid, resid_post, attn_out, mlp_in, mlp_out, or the path of a
+            module in each block, such as mlp.act_fn or mlp.down_proj:input; `geointerp models`
+            lists them.
         pool: last, mean (of the placename's tokens), prompt_last or prompt_mean.
+        store_dtype: float32 or float16, of what is stored.
         min_population: As for `geointerp places`.
         countries: As for `geointerp places`.
         limit: As for `geointerp places`.
         batch_tokens: Tokens that go through the model at once.
+        revision: Branch, tag or commit of a model on the Hub.
         dtype: float32, bfloat16 or float16, for the model's arithmetic.
-        device: cpu, cuda, …; cuda if there is one.
+        device: cpu, cuda, …, or auto to spread a model over all GPUs; cuda if there is one.
         trust_remote_code: Run Python code that comes with the model.
     """
-    from geointerp import activations, models
+    from geointerp import activations, models, processes
     from geointerp import places as rooms
 
     artefacts.check_folder(Path(out))
+    templates = _templates(template)
     found = rooms.load(places, min_population=min_population, countries=countries, limit=limit)
-    loaded = models.load(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    loaded = models.load(
+        model,
+        revision=revision,
+        device=device,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+    )
     acts = activations.capture(
         loaded,
         found,
-        template=template,
+        template=templates,
+        names=names,
         layers=layers,
         site=site,
         pool=pool,
         out=out,
+        dtype=store_dtype,
         batch_tokens=batch_tokens,
     )
-    print(f"{out}: {dict(acts.sizes)}")
+    if processes.is_first():
+        print(f"{out}: {dict(acts.sizes)}")
 
 
 def probe_layers(
     acts: str,
     *,
     out: str = "run/probe",
+    prompt: int | None = None,
     target: str = "coordinates",
     cv: list[Split] | None = None,
     km: float = 500.0,
@@ -140,6 +198,7 @@ def probe_layers(
     Args:
         acts: A store that `geointerp capture` wrote.
         out: A new folder for report.csv, predictions.csv and the card.
+        prompt: Number of the prompt, from 0, where the store holds several.
         target: coordinates, or a numeric column of the places.
         cv: How places are held out; all three if not given, country where there is such a column.
         km: Side of the blocks.
@@ -155,18 +214,20 @@ def probe_layers(
         "block": (f"block {km:g} km", probes.BlockKFold(km, buffer_km=buffer_km, seed=seed)),
         "country": ("country", probes.ColumnKFold("country", seed=seed)),
     }
-    opened = activations.open(acts)
+    opened = _prompt(activations.open(acts), prompt)
     artefacts.refuse_existing(Path(out))
     if cv is None:
         cv = ["random", "block", "country"]
         if "country" not in opened.coords:
             cv.remove("country")
             log.info("the places have no column 'country': no countries are held out")
+        elif len(set(opened["country"].values)) < known["country"][1].n_splits:
+            cv.remove("country")
+            log.info("the places lie in too few countries for any to be held out")
     report = probes.evaluate(
         opened, target=target, cv=dict(known[c] for c in cv), controls=controls, seed=seed
     )
-    with artefacts.whole(Path(out)) as part:
-        report.save(part)
+    report.save(out)
     print(report.table.round(3).to_string(index=False))
 
 
@@ -174,6 +235,7 @@ def train_sae(
     acts: str,
     *,
     layer: int,
+    prompt: int | None = None,
     out: str = "run/sae",
     width: int = 1024,
     k: int = 16,
@@ -188,6 +250,7 @@ def train_sae(
     Args:
         acts: A store that `geointerp capture` wrote.
         layer: Block number.
+        prompt: As for `geointerp probe`.
         out: A new folder.
         width: Number of latents.
         k: Latents active at once.
@@ -202,7 +265,7 @@ def train_sae(
     _check_seed(seed)
     artefacts.check_folder(Path(out))
     saes.train(
-        _layer(activations.open(acts), layer),
+        _layer(_prompt(activations.open(acts), prompt), layer),
         width=width,
         k=k,
         out=out,
@@ -217,7 +280,12 @@ def train_sae(
 
 
 def encode_places(
-    sae: str, acts: str, *, layer: int | None = None, out: str = "run/features.h5ad"
+    sae: str,
+    acts: str,
+    *,
+    layer: int | None = None,
+    prompt: int | None = None,
+    out: str = "run/features.h5ad",
 ) -> None:
     """Encode activations as sparse features, an AnnData file.
 
@@ -225,6 +293,7 @@ def encode_places(
         sae: A folder with a sparse autoencoder.
         acts: A store that `geointerp capture` wrote.
         layer: Block number; the one that the autoencoder was trained on if not given.
+        prompt: As for `geointerp probe`.
         out: A new .h5ad file.
     """
     from geointerp import activations, cards, saes
@@ -235,8 +304,15 @@ def encode_places(
         layer = cards.read(Path(sae)).get("made by", {}).get("layer")
         if layer is None:
             raise InputError(f"{sae}: it does not say of which layer it is; give --layer.")
-    features = saes.encode(autoencoder, _layer(activations.open(acts), layer))
-    about = {"function": "geointerp.saes.encode", "sae": sae, "activations": acts, "layer": layer}
+    opened = _prompt(activations.open(acts), prompt)
+    features = saes.encode(autoencoder, _layer(opened, layer))
+    about = {
+        "function": "geointerp.saes.encode",
+        "sae": sae,
+        "activations": acts,
+        "layer": layer,
+        "prompt": prompt or 0,
+    }
     artefacts.write_file(Path(out), features.write_h5ad, "Features", about)
     fire = int((features.var["n_active"] > 0).sum())
     print(f"{out}: {features.n_obs} places, {features.n_vars} features, {features.X.nnz} active")
@@ -297,7 +373,7 @@ def write_atlas(run: str, *, out: str | None = None) -> None:
     An atlas that is there already is replaced: the page is made anew from what the run holds.
 
     Args:
-        run: A folder with features.h5ad and moran.csv and, if there, probe/ and sae/.
+        run: A folder with features.h5ad, moran.csv and, if there, probe/, sae/ and ratings.csv.
         out: Folder of the page; RUN/atlas if not given. An atlas there is replaced.
     """
     from geointerp import atlas as rooms
@@ -317,12 +393,20 @@ def write_atlas(run: str, *, out: str | None = None) -> None:
         )
     report = probes.Report.read(folder / "probe") if (folder / "probe").exists() else None
     figures = {
-        name: cards.read(folder / name)["figures"]
+        name: cards.read(folder / name).get("figures", {})
         for name in ("probe", "sae")
         if (folder / name / "card.json").exists()
     }
+    if (folder / "figures.json").exists():
+        # a demo's, which are more
+        figures = json.loads((folder / "figures.json").read_text("utf-8"))
+    ratings = None
+    if (folder / "ratings.csv").exists():
+        ratings = _csv(folder / "ratings.csv", dtype={0: str}).rename(index=str)
+        made_by = artefacts.read_card(folder / "ratings.csv").get("made by", {})
+        ratings.attrs["task"] = made_by.get("task", "")
     target = Path(out) if out else folder / "atlas"
-    rooms.write(encoded, table, out=target, report=report, figures=figures)
+    rooms.write(encoded, table, out=target, report=report, figures=figures, ratings=ratings)
     print(target / "index.html")
 
 
@@ -415,6 +499,7 @@ def score_ratings(ratings: str, *, truth: str, log10: bool = False) -> None:
 _COMMANDS: dict[str, Any] = {
     "demo": run_demo,
     "places": show_places,
+    "models": list_sites,
     "capture": capture_activations,
     "probe": probe_layers,
     "sae": {
@@ -432,6 +517,9 @@ _COMMANDS: dict[str, Any] = {
 # columns that ratings and their prompts add to the places
 _RATED = ("rating", "mode", "entropy", "mass", "prompt", "address", "n_nearby")
 
+# options that are true where they stand alone
+_FLAGS = ("--json", "--trust-remote-code")
+
 
 def main(arguments: list[str] | None = None) -> None:
     """The shell's door: see `geointerp.shell.run`."""
@@ -439,10 +527,17 @@ def main(arguments: list[str] | None = None) -> None:
 
     shell.run(
         _COMMANDS,
-        sys.argv[1:] if arguments is None else arguments,
+        list(_flagged(sys.argv[1:] if arguments is None else arguments)),
         version=__version__,
         description="What does a language model know about places, and where inside it?",
     )
+
+
+def _flagged(arguments: list[str]) -> Iterable[str]:
+    """Arguments with "=true" after the flags."""
+    for part, after in zip(arguments, [*arguments[1:], ""], strict=True):
+        alone = part.replace("_", "-") in _FLAGS and after not in ("true", "false")
+        yield f"{part}=true" if alone else part
 
 
 def _check_seed(seed: int) -> None:
@@ -452,12 +547,186 @@ def _check_seed(seed: int) -> None:
         raise InputError(f"seed is {seed}; it must be {bound}.")
 
 
+def _templates(template: str | list[str]) -> str | list[str]:
+    """One template as it is, or several from a JSON array of them."""
+    found: Any = template
+    if isinstance(template, str):
+        if not template.startswith("["):
+            return template
+        try:
+            found = json.loads(template)
+        except ValueError:
+            found = None
+    if not found or not all(isinstance(each, str) for each in found):
+        raise InputError(
+            f"template {template}: what begins with [ is a list of templates, each in double "
+            'quotes, such as \'["{name}", "{name} is near"]\'.'
+        )
+    return found
+
+
+def _prompt(acts: Any, prompt: int | None) -> Any:
+    """The activations of one of the prompts that a store holds."""
+    if "prompt" not in acts.dims:
+        if prompt not in (None, 0):
+            raise InputError(f"prompt {prompt}: the store holds one prompt, 0.")
+        return acts
+    if prompt is None or not 0 <= prompt < acts.sizes["prompt"]:
+        pairs = zip(acts["template"].values, acts["names"].values, strict=True)
+        held = ", ".join(f"{i} is '{t}' with {names}" for i, (t, names) in enumerate(pairs))
+        said = "" if prompt is None else f"prompt {prompt}: "
+        raise InputError(f"{said}the store holds several prompts, so --prompt chooses: {held}.")
+    return acts.isel(prompt=prompt)
+
+
 def _layer(acts: Any, layer: int) -> Any:
     if layer not in acts["layer"].values:
         raise InputError(
             f"layer {layer}: the store has layers {', '.join(map(str, acts['layer'].values))}."
         )
     return acts.sel(layer=layer)
+
+
+def _sites(model: Model) -> dict[str, Any]:
+    """What can be read of a model, and where."""
+    from geointerp import hooks
+
+    layers = range(model.depth)
+    own = [{"layers": list(layers), "path": None, "read": "hidden states"}]
+    sites = {
+        site: _places_of(model, site)
+        if model.blocks
+        else own * (site in ("resid_pre", "resid_post"))
+        for site in hooks.SITES
+    }
+    modules: dict[str, list[int]] = {}
+    for layer, block in enumerate(model.blocks):
+        for name, _ in block.named_modules():
+            if name and model.anatomy.point(layer, name):
+                modules.setdefault(name, []).append(layer)
+    return {
+        "model": model.name,
+        "class": type(model.model).__name__,
+        "layers": model.depth,
+        "hidden": model.hidden,
+        "dtype": model.dtype,
+        "encoder": _looks_ahead(model),
+        # not known where the states are the model's own
+        "normed": model.anatomy.normed if model.blocks else None,
+        "sites": sites,
+        "modules": modules,
+    }
+
+
+def _places_of(model: Model, site: str) -> list[dict[str, Any]]:
+    """Where a site is: an entry for all layers whose paths differ only by the block's number."""
+    found: dict[tuple[str, str, str], dict[int, str]] = {}
+    for layer in range(model.depth):
+        point = model.anatomy.point(layer, site)
+        if point is None:
+            continue
+        block = model.anatomy.paths[layer]
+        stem, _, number = block.rpartition(".")
+        inside = f"{point.path}.".startswith(f"{block}.")
+        key = (stem, point.path[len(block) :]) if inside else ("", point.path)
+        read = "input" if point.before else "output"
+        found.setdefault((*key, read), {})[layer] = number if inside else ""
+    entries = []
+    for (stem, rest, read), numbers in found.items():
+        several = sorted({int(number) for number in numbers.values() if number})
+        path = f"{stem}.{_braced(several)}{rest}" if several else rest
+        entries.append({"layers": list(numbers), "path": path, "read": read})
+    return entries
+
+
+def _looks_ahead(model: Model) -> bool:
+    """Whether what a token holds depends on the tokens after it, as in an encoder."""
+    import torch
+
+    from geointerp import hooks
+
+    # twice, and perhaps another token, where a tokenizer knows nothing of these words
+    ids = 2 * model.tokenizer("Lima is near Quito")["input_ids"]
+    other = next(token for token in (*ids, 0, 1) if token != ids[-1])
+    seen = [
+        hooks.read(
+            model,
+            {"input_ids": torch.tensor([[*ids[:-1], last]], device=model.device)},
+            [model.depth - 1],
+            "resid_post",
+            lambda _, tensor: tensor[0, : len(ids) - 1].double().clone(),
+        )[model.depth - 1]
+        for last in (ids[-1], other)
+    ]
+    apart = (seen[0] - seen[1]).norm(dim=-1) / seen[0].norm(dim=-1).clamp_min(1e-12)
+    return bool(apart.max() > (1e-5 if model.dtype == "float32" else 2e-2))
+
+
+def _as_json(about: dict[str, Any]) -> str:
+    return json.dumps(about, indent=2, ensure_ascii=False)
+
+
+def _as_text(about: dict[str, Any]) -> Iterable[str]:
+    """What `_sites` found, as lines to read."""
+    last = about["layers"] - 1
+    yield f"{about['model']} ({about['class']})"
+    yield f"layers: {about['layers']}, from 0 to {last}"
+    yield f"residual stream: {about['hidden']} values per token, computed in {about['dtype']}"
+    yield (
+        "each token sees the whole prompt, as in an encoder"
+        if about["encoder"]
+        else "each token sees only what comes before it"
+    )
+    if about["normed"] is None:
+        yield (
+            "no blocks are found in it: only resid_pre and resid_post are read, from its own "
+            "hidden states, of which the last may be taken after a final norm"
+        )
+        return
+    post = f"resid_post of layer {last}"
+    yield (
+        f"its last hidden state is taken after a final norm; {post} is before that norm"
+        if about["normed"]
+        else f"its last hidden state is {post}; no norm comes after it"
+    )
+    rows = [("site", "layers", "module", "read")]
+    for site, entries in about["sites"].items():
+        rows += [(site, _ranges(e["layers"]), e["path"], e["read"]) for e in entries]
+        if not entries:
+            rows.append((site, "none", "", ""))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    yield ""
+    for row in rows:
+        yield "  ".join(map(str.ljust, row, widths)).rstrip()
+    yield ""
+    yield "modules of a block that can be a site too, or their inputs, as in mlp:input:"
+    by_layers: dict[str, list[str]] = {}
+    for name, layers in about["modules"].items():
+        by_layers.setdefault(_ranges(layers), []).append(name)
+    for layers, names in by_layers.items():
+        yield from textwrap.wrap(
+            f"{layers}: {', '.join(names)}",
+            100,
+            initial_indent="  ",
+            subsequent_indent="    ",
+            break_on_hyphens=False,
+            break_long_words=False,
+        )
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Ascending numbers in short: 0..3,5."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(str(r[0]) if len(r) == 1 else f"{r[0]}..{r[-1]}" for r in runs)
+
+
+def _braced(numbers: list[int]) -> str:
+    return str(numbers[0]) if len(numbers) == 1 else f"{{{_ranges(numbers)}}}"
 
 
 def _anndata(path: Path) -> Any:
@@ -472,13 +741,16 @@ def _anndata(path: Path) -> Any:
 
 
 def _fingerprint(features: Any) -> str:
-    """SHA-256 of what the features hold, in hexadecimal."""
+    """SHA-256 of what the features hold, of which places and where, in hexadecimal."""
+    import numpy as np
     from scipy import sparse
 
     matrix = sparse.csr_matrix(features.X)
     digest = hashlib.sha256()
-    for part in (matrix.data, matrix.indices, matrix.indptr):
-        digest.update(part.tobytes())
+    for part in (matrix.data, matrix.indices, matrix.indptr, features.obsm["spatial"]):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    for names in (features.obs_names, features.var_names):
+        digest.update("\n".join(names).encode())
     return digest.hexdigest()
 
 

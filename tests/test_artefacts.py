@@ -55,6 +55,19 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch, breaks):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_came_meanwhile_is_not_overwritten(tmp_path):
+    out = tmp_path / "x.csv"
+
+    def writer(path):
+        path.write_text("theirs")
+        out.write_text("mine")
+
+    with pytest.raises(InputError, match="exists already"):
+        artefacts.write_file(out, writer, "X", {})
+    assert out.read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.csv"]
+
+
 def test_a_file_has_its_card_beside_it(tmp_path):
     out = tmp_path / "x.csv"
     artefacts.write_file(out, lambda path: path.write_text("1"), "X", {"seed": 3})

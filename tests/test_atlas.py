@@ -235,15 +235,38 @@ def test_figures_are_the_inputs(folder):
         ("0.80", "largest Moran’s I"),
         ("0.89", "R², best layer"),
         ("412 km", "median error"),
-        ("0.30", "R²"),
+        ("0.25", "R²"),
         ("0.12", "R², untrained"),
         ("0.43", "R², bag of tokens"),
     ]
     assert data["tiles"][0]["note"] == "I ≥ 0.3 and q ≤ 0.05; q alone: 4 of 6 tested"
-    assert data["tiles"][4]["note"] == "held out: country; layer 0"
+    assert data["tiles"][4]["note"] == "held out: country; layer 1"
     assert data["title"] == "What does toponym know about places?"
     assert ["prompt", "<i>{name}</i>"] in data["about"]
     assert "/somewhere" not in json.dumps(data)
+
+
+def test_every_split_is_told_of_the_layer_that_is_best_under_the_first(feats, tmp_path):
+    report = make_report(feats)
+    country = report.table[report.table["split"] == "country"]
+    block = country.assign(split="block", r2=country["r2"] / 10)
+    # best: layer 1 at random, layer 0 by country and by block
+    report.table = pd.concat([report.table, block], ignore_index=True)
+    for first, layer, values in (
+        ("random", 1, {"random": "0.89", "country": "0.25", "block": "0.03"}),
+        ("country", 0, {"country": "0.30", "block": "0.03", "random": "0.50"}),
+    ):
+        ordered = report.table.sort_values(
+            "split", key=lambda s, first=first: s != first, kind="stable"
+        )
+        told = gi.probes.Report(ordered, report.predictions, "coordinates")
+        gi.atlas.write(feats, make_table(feats), out=tmp_path / first, report=told)
+        tiles = [t for t in read(tmp_path / first)[2]["tiles"] if t["label"].startswith("R²")]
+        tiles = [t for t in tiles if "control" not in t["note"]]
+        assert [t["label"] for t in tiles] == ["R², best layer", "R²", "R²"]
+        assert {t["note"]: t["value"] for t in tiles} == {
+            f"held out: {split}; layer {layer}": value for split, value in values.items()
+        }
 
 
 def test_figures_below_zero_have_a_minus_and_zero_has_none(feats, tmp_path):

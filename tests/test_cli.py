@@ -1,7 +1,11 @@
+import json
 import os
+import re
 import subprocess
 import sys
 
+import architectures
+import conftest
 import numpy as np
 import pandas as pd
 import pytest
@@ -93,6 +97,7 @@ def test_capture_and_encode_from_the_shell(csv, tmp_path, monkeypatch, capsys):
         "sae": "run/sae",
         "activations": "run/activations.zarr",
         "layer": 3,
+        "prompt": 0,
     }
     made = card(tmp_path / "run", "moran.csv")
     assert (made["features"], made["k"], made["seed"]) == ("run/features.h5ad", 4, 0)
@@ -147,6 +152,243 @@ def test_bad_arguments(csv, tmp_path, capsys):
     assert "unrecognized arguments: --lim 3" in fails(capsys, "places", csv, "--lim", "3")
     assert "end its name in .parquet" in fails(capsys, "places", "none.csv", "--out", "p.csv")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["places.csv"]
+
+
+def listed(monkeypatch, capsys, model, *options):
+    """What `geointerp models` prints of a model that is in memory."""
+    monkeypatch.setattr(gi.models, "load", lambda *_, **__: model)
+    cli.main(["models", "it", *options])
+    return capsys.readouterr().out
+
+
+def rows(text):
+    """Site, layers, module and what is read of it, as the listing has them."""
+    table = text.split("\n\n")[1].splitlines()
+    return [tuple(re.split(r"  +", line)) for line in table]
+
+
+def test_the_sites_of_a_model(capsys):
+    cli.main(["models", "toponym"])
+    text = capsys.readouterr().out
+    assert text.splitlines()[:5] == [
+        "toponym (LlamaForCausalLM)",
+        "layers: 6, from 0 to 5",
+        "residual stream: 256 values per token, computed in float32",
+        "each token sees only what comes before it",
+        "its last hidden state is taken after a final norm; resid_post of layer 5 is before "
+        "that norm",
+    ]
+    after = "layers.{0..5}.post_attention_layernorm"
+    assert rows(text) == [
+        ("site", "layers", "module", "read"),
+        ("resid_pre", "0..5", "layers.{0..5}", "input"),
+        ("resid_mid", "0..5", after, "input"),
+        ("resid_post", "0..5", "layers.{0..5}", "output"),
+        ("attn_out", "0..5", "layers.{0..5}.self_attn", "output"),
+        ("mlp_in", "0..5", after, "output"),
+        ("mlp_out", "0..5", "layers.{0..5}.mlp", "output"),
+    ]
+    assert "  0..5: self_attn, self_attn.q_proj," in text
+
+
+def test_every_module_that_is_listed_can_be_a_site(toponym, few, capsys):
+    cli.main(["models", "toponym", "--json"])
+    about = json.loads(capsys.readouterr().out)
+    assert (about["layers"], about["hidden"], about["dtype"]) == (6, 256, "float32")
+    assert (about["encoder"], about["normed"]) == (False, True)
+    assert list(about["sites"]) == list(gi.hooks.SITES)
+    for site, (entry,) in about["sites"].items():
+        for layer in entry["layers"]:
+            point = toponym.anatomy.point(layer, site)
+            assert entry["path"].replace("{0..5}", str(layer)) == point.path
+            assert entry["read"] == ("input" if point.before else "output")
+    assert {"mlp.act_fn", "mlp.down_proj", "self_attn.q_proj"} <= set(about["modules"])
+    for path, layers in about["modules"].items():
+        assert layers == list(range(6))
+        acts = gi.activations.capture(toponym, few, layers=2, site=path)
+        assert np.ptp(acts.values, axis=0).max() > 0
+
+
+def test_the_sites_of_an_encoder(toponym, monkeypatch, capsys):
+    model = conftest.tiny("bert", toponym.tokenizer)
+    about = json.loads(listed(monkeypatch, capsys, model, "--json=true"))
+    assert (about["encoder"], about["normed"]) == (True, False)
+    text = listed(monkeypatch, capsys, model)
+    assert "each token sees the whole prompt, as in an encoder" in text
+    assert "its last hidden state is resid_post of layer 2; no norm comes after it" in text
+    assert ("mlp_out", "0..2", "encoder.layer.{0..2}.output.dense", "output") in rows(text)
+
+
+def ids(_):
+    """A tokenizer for models whose vocabulary is tiny."""
+    return {"input_ids": [21, 22, 23, 24, 25, 26, 27, 28]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "model_type", "expected"),
+    [
+        # layers that differ
+        ("causal", "bamba", ("attn_out", "0,2", "layers.{0,2}.mamba", "output")),
+        ("causal", "bamba", ("attn_out", "1", "layers.1.self_attn", "output")),
+        # attention and MLP at once
+        ("causal", "gpt_neox", ("resid_mid", "none")),
+        # one module for all layers
+        ("masked", "albert", ("resid_pre", "0..2", "encoder.albert_layer_groups.0", "input")),
+    ],
+)
+def test_sites_that_are_not_the_same_in_all_layers(kind, model_type, expected, monkeypatch, capsys):
+    model = gi.models.wrap(architectures.tiny(kind, model_type), ids)
+    assert expected in rows(listed(monkeypatch, capsys, model))
+
+
+def test_modules_that_only_some_layers_have(monkeypatch, capsys):
+    model = gi.models.wrap(architectures.tiny("causal", "bamba"), ids)
+    modules = json.loads(listed(monkeypatch, capsys, model, "--json"))["modules"]
+    assert modules["mamba.in_proj"] == [0, 2]
+    assert modules["self_attn.q_proj"] == [1]
+    text = listed(monkeypatch, capsys, model)
+    assert "  0,2: mamba, mamba.in_proj," in text
+    assert "  1: self_attn, " in text
+
+
+def test_a_model_without_blocks(monkeypatch, capsys):
+    model = gi.models.wrap(architectures.tiny("masked", "xlm"), ids)
+    text = listed(monkeypatch, capsys, model)
+    assert "no blocks are found in it: only resid_pre and resid_post are read" in text
+    assert "layers: 3, from 0 to 2" in text
+    about = json.loads(listed(monkeypatch, capsys, model, "--json"))
+    assert about["normed"] is None
+    assert about["modules"] == {}
+    own = [{"layers": [0, 1, 2], "path": None, "read": "hidden states"}]
+    for site, found in about["sites"].items():
+        assert found == (own if site in ("resid_pre", "resid_post") else [])
+
+
+def test_a_model_that_cannot_be_listed(capsys):
+    assert "no such directory" in fails(capsys, "models", "./none")
+    assert "dtype is 'int3'" in fails(capsys, "models", "toponym", "--dtype", "int3")
+
+
+def test_a_tokenizer_that_knows_none_of_the_words(monkeypatch, capsys):
+    for kind, ahead in (("causal", False), ("masked", True)):
+        model = gi.models.wrap(architectures.tiny(kind, "bert"), lambda _: {"input_ids": [0]})
+        assert json.loads(listed(monkeypatch, capsys, model, "--json"))["encoder"] == ahead
+
+
+@pytest.mark.parametrize("command", [["models", "it"], ["capture", "it", "{}", "--out", "{}.zarr"]])
+def test_what_a_model_is_loaded_with(command, csv, monkeypatch, capsys):
+    def load(name, **options):
+        raise gi.errors.InputError(f"{name} with {options}")
+
+    monkeypatch.setattr(gi.models, "load", load)
+    command = [part.format(csv) for part in command]
+    wanted = {
+        "revision": "step3",
+        "device": "auto",
+        "dtype": "bfloat16",
+        "trust_remote_code": True,
+    }
+    options = ["--revision=step3", "--device=auto", "--dtype=bfloat16", "--trust-remote-code"]
+    assert fails(capsys, *command, *options) == f"geointerp: it with {wanted}\n"
+
+
+@pytest.fixture
+def several(csv, tmp_path):
+    """A store of two templates under two columns of names."""
+    table = pd.read_csv(csv)
+    table.assign(local=table["name"].str.upper()).to_csv(csv, index=False)
+    settings = tmp_path / "capture.yaml"
+    settings.write_text(
+        f'model: toponym\nplaces: {csv}\ntemplate: ["{{name}}", "{{name}} is near"]\n'
+        f"names: [name, local]\nlayers: '2'\nout: {tmp_path / 'acts.zarr'}\n"
+    )
+    cli.main(["capture", "--config", str(settings), "--store-dtype=float16"])
+    return tmp_path / "acts.zarr"
+
+
+def test_several_templates_and_names(several, csv, tmp_path, capsys):
+    acts = gi.activations.open(several)
+    assert acts.dims == ("prompt", "place", "layer", "hidden")
+    assert acts.dtype == np.float16
+    assert acts["template"].values.tolist() == ["{name}"] * 2 + ["{name} is near"] * 2
+    assert acts["names"].values.tolist() == ["name", "local"] * 2
+    # the same from the command line
+    again = ["--template", '["{name}", "{name} is near"]', "--names", "[name,local]"]
+    again += ["--layers=2", "--store-dtype=float16", "--out", tmp_path / "again.zarr"]
+    cli.main(["capture", "toponym", *map(str, [csv, *again])])
+    other = gi.activations.open(tmp_path / "again.zarr")
+    assert other.attrs["identity_sha256"] == acts.attrs["identity_sha256"]
+    said = fails(capsys, "capture", "toponym", csv, "--store-dtype=int8", "--out", tmp_path / "x")
+    assert "it must be 'float32' or 'float16'" in said
+
+
+def test_one_of_several_prompts_is_chosen(several, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    size = ["--layer=2", "--width=8", "--k=2", "--steps=5", "--batch=16"]
+    probe = ["probe", str(several), "--cv=[random]", "--controls=false"]
+    train = ["sae", "train", str(several), *size]
+    encode = ["sae", "encode", "run/sae", str(several)]
+    for command in (probe, train, encode):
+        cli.main([*command, "--prompt=3"])
+    acts = gi.activations.open(several).isel(prompt=3).sel(layer=2)
+    about = gi.probes.Report.read("run/probe").about
+    assert (about["template"], about["names"]) == ("{name} is near", "local")
+    made = gi.cards.read(tmp_path / "run" / "sae")["made by"]
+    assert (made["template"], made["names"]) == ("{name} is near", "local")
+    import anndata
+
+    features = anndata.read_h5ad("run/features.h5ad")
+    wanted = gi.saes.encode(gi.saes.load("run/sae"), acts)
+    np.testing.assert_array_equal(features.X.toarray(), wanted.X.toarray())
+    assert card(tmp_path / "run", "features.h5ad")["prompt"] == 3
+    held = (
+        "the store holds several prompts, so --prompt chooses: 0 is '{name}' with name, "
+        "1 is '{name}' with local, 2 is '{name} is near' with name, "
+        "3 is '{name} is near' with local."
+    )
+    for command in (probe, train, encode):
+        other = [*command, f"--out={command[0]}.h5ad"]
+        assert fails(capsys, *other) == f"geointerp: {held}\n"
+        for number in (4, -1):
+            said = fails(capsys, *other, "--prompt", number)
+            assert said == f"geointerp: prompt {number}: {held}\n"
+
+
+def test_the_prompt_of_a_store_that_holds_one(csv, tmp_path, capsys):
+    out = tmp_path / "acts.zarr"
+    cli.main(["capture", "toponym", str(csv), "--layers=2", "--out", str(out)])
+    probe = ["probe", out, "--cv=[random]", "--controls=false", "--out", tmp_path / "probe"]
+    said = fails(capsys, *probe, "--prompt=1")
+    assert said == "geointerp: prompt 1: the store holds one prompt, 0.\n"
+    cli.main([*map(str, probe), "--prompt=0"])
+    assert (tmp_path / "probe" / "report.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "template", ["{name}", "- {name}", "{name}: here", "'{name}'", "a\nb {name}"]
+)
+def test_a_template_is_taken_as_it_is_typed(template, csv, tmp_path):
+    out = tmp_path / "acts.zarr"
+    cli.main(["capture", "toponym", str(csv), f"--template={template}", "--out", str(out)])
+    assert gi.activations.open(out).attrs["template"] == template
+
+
+@pytest.mark.parametrize(
+    "template", ["[{name}, {name} is near]", "[{name}]", "[]", '["{name}", 1]']
+)
+def test_a_list_of_templates_that_is_none(template, csv, tmp_path, capsys):
+    said = fails(capsys, "capture", "toponym", csv, "--template", template, "--out", tmp_path / "a")
+    assert "what begins with [ is a list of templates, each in double quotes" in said
+    assert not (tmp_path / "a").exists()
+
+
+def test_of_several_processes_one_says_what_was_made(csv, tmp_path, monkeypatch, capsys):
+    command = ["capture", "toponym", str(csv), "--layers=2", "--out", str(tmp_path / "a.zarr")]
+    cli.main(command)
+    assert capsys.readouterr().out.endswith("{'place': 60, 'layer': 1, 'hidden': 256}\n")
+    monkeypatch.setattr(gi.processes, "is_first", lambda: False)
+    cli.main(command)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
@@ -215,6 +457,19 @@ def test_without_countries_none_are_held_out(csv, tmp_path, capsys, caplog):
     # asked for, it is missed
     said = fails(capsys, "probe", store, "--cv", "[country]", "--controls=false")
     assert "the activations carry no 'country'" in said
+
+
+def test_of_one_country_none_are_held_out(csv, tmp_path, capsys, caplog):
+    pd.read_csv(csv).assign(country="CN").to_csv(csv, index=False)
+    store, out = tmp_path / "acts.zarr", tmp_path / "probe"
+    cli.main(["capture", "toponym", str(csv), "--layers=2", "--device=cpu", "--out", str(store)])
+    with caplog.at_level("INFO"):
+        cli.main(["probe", str(store), "--km=1000", "--controls=false", "--out", str(out)])
+    assert "the places lie in too few countries for any to be held out" in caplog.text
+    assert gi.probes.Report.read(out).table["split"].tolist() == ["random", "block 1000 km"]
+    # asked for, it is an error
+    said = fails(capsys, "probe", store, "--cv", "[country]", "--controls=false")
+    assert "country" in said
 
 
 def test_an_error_of_the_system_is_one_line(csv, tmp_path, monkeypatch, capsys):
@@ -295,10 +550,43 @@ def test_an_atlas_takes_only_the_table_of_its_features(features, tmp_path, capsy
     features.write_h5ad("run/features.h5ad")
     said = fails(capsys, "atlas", "run")
     assert "run/moran.csv: it was made from other features than those in run/features.h5ad" in said
+    features.X[2, 0] = 1
+    features.write_h5ad("run/features.h5ad")
+    cli.main(["atlas", "run"])
+    features.obsm["spatial"][5, 1] += 0.01  # a place moved
+    features.write_h5ad("run/features.h5ad")
+    assert "made from other features" in fails(capsys, "atlas", "run")
     (tmp_path / "run" / "moran.csv.card.json").unlink()  # a table made by hand
     cli.main(["atlas", "run"])
     (tmp_path / "run" / "moran.csv").write_text("")
     assert "run/moran.csv: not a readable .csv file" in fails(capsys, "atlas", "run")
+
+
+def data_of(page):
+    """What a page holds."""
+    text = page.read_text("utf-8")
+    start = text.index('id="data">') + len('id="data">')
+    return json.loads(text[start : text.index("</script>", start)])
+
+
+def test_an_atlas_keeps_the_ratings_and_the_figures_of_its_run(features, tmp_path):
+    run = tmp_path / "run"
+    cli.main(["moran", "run/features.h5ad", "--permutations=9"])
+    (run / "sae").mkdir()
+    gi.cards.write(run / "sae", "Sparse autoencoder", {"figures": {"held-out l0": 4.0}})
+    cli.main(["atlas", "run"])
+    data = data_of(run / "atlas" / "index.html")
+    assert data["ratings"] is None
+    assert data["figures"] == [{"heading": "sae", "rows": [["held-out l0", 4.0]]}]
+    ratings = pd.DataFrame({"name": "a", "rating": [9.5, 0.5]}, index=["7", "3"])
+    about = {"task": "Rainfall"}
+    gi.artefacts.write_file(run / "ratings.csv", ratings.to_csv, "Ratings", about)
+    (run / "figures.json").write_text('{"capture": {"places": 60}}')
+    cli.main(["atlas", "run"])
+    data = data_of(run / "atlas" / "index.html")
+    assert data["ratings"] == {"task": "Rainfall", "at": [7, 3], "value": [9.5, 0.5]}
+    # a demo's figures stand for those of the cards
+    assert data["figures"] == [{"heading": "capture", "rows": [["places", 60]]}]
 
 
 def test_scores(tmp_path, capsys):

@@ -310,7 +310,7 @@ def _probe_tiles(report: Report | None) -> list[dict[str, str]]:
 
 
 def _r2_tile(report: Report, split: str, *, first: bool) -> dict[str, str]:
-    row = report.best(split)
+    row = report.at(int(report.best()["layer"]), split)
     label = "R², best layer" if first else "R²"
     return {
         "value": _two_digits(row["r2"]),
