@@ -177,6 +177,8 @@ def open(path: str | Path, *, verify: bool = True) -> xr.DataArray:
     identity = store.read_identity(path)
     if verify:
         store.verify(path)
+    if not (path / "places.parquet").exists():
+        raise InputError(f"{path}: its table places.parquet is missing.")
     places = gpd.read_parquet(path / "places.parquet")
     with warnings.catch_warnings():
         # the card and the table of places stand beside the arrays
@@ -258,6 +260,7 @@ def _fill(
     layers: list[int],
 ) -> None:
     """Compute and write what a store does not hold yet, each process its share."""
+    begun = filled.exists
     processes.wait()
     if processes.is_first():
         if filled.exists:
@@ -269,7 +272,8 @@ def _fill(
     mine = processes.share(filled.blocks)
     todo = [block for block in mine if not filled.holds(block)]
     total, left = (sum(b.stop - b.start for b in blocks) for blocks in (mine, todo))
-    log.info("%s: kept %d of %d prompts from before", filled.out, total - left, total)
+    if begun:
+        log.info("%s: kept %d of %d prompts from before", filled.out, total - left, total)
     done = len(mine) - len(todo)
     with store.Background(filled) as write:
         for block in progress.track(todo, "capture", total=len(mine), done=done):

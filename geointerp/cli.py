@@ -9,7 +9,7 @@ import sys
 import textwrap
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from geointerp import artefacts
 from geointerp.errors import InputError
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from geointerp.models import Model
 
 log = logging.getLogger(__name__)
-
-Split = Literal["random", "block", "country"]
 
 
 def run_demo(out: str = "run/demo", *, seed: int = 0) -> None:
@@ -39,7 +37,7 @@ def show_places(
     source: str,
     *,
     min_population: int | None = None,
-    countries: list[str] | None = None,
+    countries: str | list[str] | None = None,
     limit: int | None = None,
     out: str | None = None,
 ) -> None:
@@ -48,7 +46,7 @@ def show_places(
     Args:
         source: geonames, or a .csv, .tsv, .geojson, .gpkg or .parquet file.
         min_population: Keep places with at least so many inhabitants.
-        countries: Keep these countries, such as [FR,IT].
+        countries: Keep these countries, such as FR,IT.
         limit: Keep the first so many; GeoNames has the most populous first.
         out: A .parquet file to write.
     """
@@ -56,7 +54,7 @@ def show_places(
 
     filters: dict[str, Any] = {
         "min_population": min_population,
-        "countries": countries,
+        "countries": _countries(countries),
         "limit": limit,
     }
     if out is not None:
@@ -120,7 +118,7 @@ def capture_activations(
     pool: str = "last",
     store_dtype: str = "float32",
     min_population: int | None = None,
-    countries: list[str] | None = None,
+    countries: str | list[str] | None = None,
     limit: int | None = None,
     batch_tokens: int = 8192,
     revision: str | None = None,
@@ -157,7 +155,9 @@ def capture_activations(
 
     artefacts.check_folder(Path(out))
     templates = _templates(template)
-    found = rooms.load(places, min_population=min_population, countries=countries, limit=limit)
+    found = rooms.load(
+        places, min_population=min_population, countries=_countries(countries), limit=limit
+    )
     loaded = models.load(
         model,
         revision=revision,
@@ -187,7 +187,7 @@ def probe_layers(
     out: str = "run/probe",
     prompt: int | None = None,
     target: str = "coordinates",
-    cv: list[Split] | None = None,
+    cv: str | list[str] | None = None,
     km: float = 500.0,
     buffer_km: float = 0.0,
     controls: bool = True,
@@ -200,7 +200,8 @@ def probe_layers(
         out: A new folder for report.csv, predictions.csv and the card.
         prompt: Number of the prompt, from 0, where the store holds several.
         target: coordinates, or a numeric column of the places.
-        cv: How places are held out; all three if not given, country where there is such a column.
+        cv: How places are held out, such as random,block,country, which are all there are and
+            are taken if not given; country needs such a column.
         km: Side of the blocks.
         buffer_km: Training places nearer than this to a test place are left out (block).
         controls: Also probe the untrained model and a bag of the prompt's tokens.
@@ -211,21 +212,28 @@ def probe_layers(
     _check_seed(seed)
     known: dict[str, tuple[str, Any]] = {
         "random": ("random", probes.RandomKFold(seed=seed)),
-        "block": (f"block {km:g} km", probes.BlockKFold(km, buffer_km=buffer_km, seed=seed)),
+        "block": (
+            f"block {km:g} km" + (f", buffer {buffer_km:g} km" if buffer_km else ""),
+            probes.BlockKFold(km, buffer_km=buffer_km, seed=seed),
+        ),
         "country": ("country", probes.ColumnKFold("country", seed=seed)),
     }
     opened = _prompt(activations.open(acts), prompt)
     artefacts.refuse_existing(Path(out))
     if cv is None:
-        cv = ["random", "block", "country"]
+        splits = list(known)
         if "country" not in opened.coords:
-            cv.remove("country")
+            splits.remove("country")
             log.info("the places have no column 'country': no countries are held out")
         elif len(set(opened["country"].values)) < known["country"][1].n_splits:
-            cv.remove("country")
+            splits.remove("country")
             log.info("the places lie in too few countries for any to be held out")
+    else:
+        splits = _words(cv)
+        for strange in [split for split in splits if split not in known]:
+            raise InputError(f"cv {strange!r}: it must be one or more of {', '.join(known)}.")
     report = probes.evaluate(
-        opened, target=target, cv=dict(known[c] for c in cv), controls=controls, seed=seed
+        opened, target=target, cv=dict(known[s] for s in splits), controls=controls, seed=seed
     )
     report.save(out)
     print(report.table.round(3).to_string(index=False))
@@ -417,7 +425,7 @@ def predict_ratings(
     task: str,
     out: str = "run/ratings.csv",
     min_population: int | None = None,
-    countries: list[str] | None = None,
+    countries: str | list[str] | None = None,
     limit: int | None = None,
     dtype: str = "float32",
     device: str | None = None,
@@ -443,7 +451,7 @@ def predict_ratings(
     artefacts.refuse_existing(Path(out))
     filters: dict[str, Any] = {
         "min_population": min_population,
-        "countries": countries,
+        "countries": _countries(countries),
         "limit": limit,
     }
     found = rooms.load(places, **filters)
@@ -540,6 +548,20 @@ def _flagged(arguments: list[str]) -> Iterable[str]:
         yield f"{part}=true" if alone else part
 
 
+def _words(given: str | list[str]) -> list[str]:
+    """What may be written as FR,IT, as [FR,IT] or as a list.
+
+    Not left to YAML, for which NO is no country but a no.
+    """
+    if isinstance(given, list):
+        return given
+    return [word.strip(" '\"") for word in given.strip(" []").split(",") if word.strip()]
+
+
+def _countries(given: str | list[str] | None) -> list[str] | None:
+    return None if given is None else _words(given)
+
+
 def _check_seed(seed: int) -> None:
     """Refuse a seed that numpy or scikit-learn would not take."""
     if not 0 <= seed < 2**32:
@@ -580,6 +602,9 @@ def _prompt(acts: Any, prompt: int | None) -> Any:
 
 
 def _layer(acts: Any, layer: int) -> Any:
+    if layer < 0:
+        # counted from the last, as capture does
+        layer = int(acts["layer"].values[layer]) if -layer <= acts.sizes["layer"] else layer
     if layer not in acts["layer"].values:
         raise InputError(
             f"layer {layer}: the store has layers {', '.join(map(str, acts['layer'].values))}."

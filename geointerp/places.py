@@ -348,6 +348,8 @@ def _named(places: gpd.GeoDataFrame, where: str) -> gpd.GeoDataFrame:
         if column is not None and column != word and word not in places.columns:
             renames[column] = word
     places = places.rename(columns=renames)
+    if not len(places):
+        raise InputError(f"{where}: there are no places in it.")
     if "name" not in places.columns:
         raise InputError(
             f"{where}: there is no column of names (one of {', '.join(_COLUMNS['name'])}); "

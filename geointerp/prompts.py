@@ -88,7 +88,8 @@ def render(places: gpd.GeoDataFrame, template: str = "{name}") -> pd.DataFrame:
         A field that is no column; a place that has no value for a field.
     """
     for field in fields(template):
-        if field not in places.columns:
+        # a geometry in a prompt would be the coordinates that are asked for
+        if field not in places.columns or field == places.geometry.name:
             known = ", ".join(str(c) for c in places.columns if c != places.geometry.name)
             raise InputError(
                 f"template {template!r}: there is no column '{field}'; there are {known}."

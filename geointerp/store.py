@@ -63,7 +63,8 @@ class Store:
     def __init__(self, out: Path, identity: Mapping[str, Any]) -> None:
         self.out = out
         self.identity = {**identity, "identity_sha256": _digest(identity)}
-        self.path = out if out.exists() else _unfinished(out)
+        empty = out.is_dir() and not any(out.iterdir())
+        self.path = out if out.exists() and not empty else _unfinished(out)
         begun = self.path.exists() and [p for p in self.path.iterdir() if p.suffix != ".partial"]
         if begun or self.path == out:
             _refuse_other(self.path, self.identity)

@@ -173,7 +173,7 @@ def test_a_kill_at_the_start_or_the_end_loses_nothing(gpt2, few, tmp_path, monke
     assert not out.exists()
     with caplog.at_level("INFO"):
         gi.activations.capture(gpt2, few, out=out)
-    assert f"kept {0 if at == 'create' else 5} of 5 prompts" in caplog.text
+    assert ("kept 5 of 5 prompts" in caplog.text) == (at != "create")
     assert same_tree(tmp_path / "whole.zarr", out)
 
 
@@ -327,6 +327,9 @@ def test_not_finite(gpt2, few):
 def test_no_store_there(tmp_path):
     with pytest.raises(InputError, match="no store of activations"):
         gi.activations.open(tmp_path / "none.zarr")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no store of activations"):
+        gi.activations.open(tmp_path / "empty")
     (tmp_path / "x.zarr.partial").mkdir()
     with pytest.raises(InputError, match="its capture was interrupted"):
         gi.activations.open(tmp_path / "x.zarr")
@@ -453,6 +456,15 @@ def test_two_processes_give_the_store_of_one(tmp_path):
         )
         stores.append(folder / "whole.zarr")
     assert same_tree(*stores)
+
+
+def test_an_empty_folder_is_filled(gpt2, few, tmp_path):
+    (tmp_path / "acts.zarr").mkdir()
+    acts = gi.activations.capture(gpt2, few, out=tmp_path / "acts.zarr")
+    assert np.isfinite(acts.values).all()
+    (tmp_path / "acts.zarr" / "places.parquet").unlink()
+    with pytest.raises(InputError, match=r"its table places\.parquet is missing"):
+        gi.activations.open(tmp_path / "acts.zarr")
 
 
 def test_what_a_killed_write_left_is_removed(gpt2, few, tmp_path):

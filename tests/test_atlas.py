@@ -139,6 +139,7 @@ def feats():
 def folder(feats, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "atlas"
     ratings = pd.DataFrame({"rating": [1.5, np.nan, 7.0]}, index=[1002, 1003, 1005])
+    ratings["mass"] = [0.01, 0.5, 0.02]
     ratings.attrs["task"] = "Population </script>"
     made = gi.atlas.write(
         feats,
@@ -342,6 +343,19 @@ def test_the_probe_and_its_layers(folder, feats):
     assert lines["country"]["bag of tokens"] == [[None, 0.43]]
 
 
+@pytest.mark.parametrize(
+    ("key", "said"), [("places_sha256", "other places"), ("weights_sha256", "other model")]
+)
+def test_a_probe_of_something_else_is_refused(feats, tmp_path, key, said):
+    feats = feats.copy()
+    feats.uns["activations"] = {**feats.uns.get("activations", {}), key: "a"}
+    report = make_report(feats)
+    report.about[key] = "b"
+    with pytest.raises(InputError, match=f"the probe is of {said} than the features"):
+        gi.atlas.write(feats, make_table(feats), out=tmp_path / "atlas", report=report)
+    assert not (tmp_path / "atlas").exists()
+
+
 def test_a_probe_of_other_places_brings_its_own(feats, tmp_path):
     report = make_report(feats, names=False)
     gi.atlas.write(feats, make_table(feats), out=tmp_path / "a", report=report)
@@ -354,7 +368,12 @@ def test_a_probe_of_other_places_brings_its_own(feats, tmp_path):
 
 def test_ratings(folder, feats, tmp_path):
     _, _, data = read(folder)
-    assert data["ratings"] == {"task": "Population </script>", "at": [2, 5], "value": [1.5, 7.0]}
+    assert data["ratings"] == {
+        "task": "Population </script>",
+        "at": [2, 5],
+        "value": [1.5, 7.0],
+        "mass": 0.02,
+    }
     with pytest.raises(InputError, match="no place '7'"):
         gi.atlas.write(
             feats,

@@ -472,6 +472,25 @@ def test_of_one_country_none_are_held_out(csv, tmp_path, capsys, caplog):
     assert "country" in said
 
 
+@pytest.mark.parametrize("given", ["NO", "[NO]", "['NO']", "NO,SE", "[NO, SE]", '["NO","SE"]'])
+def test_norway_is_a_country(given, capsys):
+    cli.main(["places", "geonames", f"--countries={given}", "--limit=500"])
+    shown = capsys.readouterr().out
+    assert " NO " in shown
+    assert (" SE " in shown) == ("SE" in given)
+
+
+def test_folds_may_be_named_plainly(csv, tmp_path, capsys):
+    store = tmp_path / "acts.zarr"
+    cli.main(["capture", "toponym", str(csv), "--layers=2", "--device=cpu", "--out", str(store)])
+    probe = ["probe", str(store), "--controls=false", "--out", str(tmp_path / "probe")]
+    assert "cv 'foo': it must be one or more of random, block" in fails(capsys, *probe, "--cv=foo")
+    assert "cv holds no split" in fails(capsys, *probe, "--cv=[]")
+    cli.main([*probe, "--cv=block,random", "--km=1000", "--buffer-km=10"])
+    report = gi.probes.Report.read(tmp_path / "probe")
+    assert report.table["split"].tolist() == ["block 1000 km, buffer 10 km", "random"]
+
+
 def test_an_error_of_the_system_is_one_line(csv, tmp_path, monkeypatch, capsys):
     def full(*_):
         raise OSError(28, "No space left on device", "p.parquet")
@@ -584,7 +603,12 @@ def test_an_atlas_keeps_the_ratings_and_the_figures_of_its_run(features, tmp_pat
     (run / "figures.json").write_text('{"capture": {"places": 60}}')
     cli.main(["atlas", "run"])
     data = data_of(run / "atlas" / "index.html")
-    assert data["ratings"] == {"task": "Rainfall", "at": [7, 3], "value": [9.5, 0.5]}
+    assert data["ratings"] == {
+        "task": "Rainfall",
+        "at": [7, 3],
+        "value": [9.5, 0.5],
+        "mass": None,
+    }
     # a demo's figures stand for those of the cards
     assert data["figures"] == [{"heading": "capture", "rows": [["places", 60]]}]
 

@@ -8,6 +8,13 @@ import geointerp as gi
 from geointerp.errors import InputError
 
 
+def test_an_empty_collection_has_no_places(tmp_path):
+    path = tmp_path / "none.geojson"
+    path.write_text('{"type": "FeatureCollection", "features": []}')
+    with pytest.raises(InputError, match="there are no places in it"):
+        gi.places.load(path)
+
+
 def test_geonames_knows_a_city():
     cities = gi.places.load("geonames", min_population=1_000_000)
     tokyo = cities[cities["name"] == "Tokyo"].iloc[0]

@@ -198,6 +198,8 @@ def test_splitters_say_what_they_miss():
         next(BlockKFold().split(lon))
     with pytest.raises(InputError, match="lie in 1 block"):
         next(BlockKFold(km=500).split(lon, groups=np.zeros((50, 2))))
+    with pytest.raises(InputError, match="buffer_km is -1"):
+        next(BlockKFold(buffer_km=-1).split(lon, groups=groups))
     with pytest.raises(InputError, match="km is 0"):
         next(BlockKFold(km=0).split(lon, groups=groups))
     with pytest.raises(InputError, match="no place is that far"):

@@ -39,6 +39,7 @@ def test_braces_can_be_escaped(few):
     ("template", "said"),
     [
         ("{name} in {planet}", "no column 'planet'; there are name, country, population"),
+        ("{name} at {geometry}", "no column 'geometry'; there are name, country, population"),
         ("near", "no {name} in it"),
         ("{name", "expected '}'"),
         ("{name.__class__}", "not a plain column name"),

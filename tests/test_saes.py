@@ -243,11 +243,16 @@ def test_bad_input(tmp_path):
     (tmp_path / "sae_weights.safetensors").write_bytes(b"nonsense")
     with pytest.raises(InputError, match="not a readable sparse autoencoder"):
         gi.saes.load(tmp_path)
-    sae = gi.saes.train(values, width=4, k=2, steps=2, batch=16)
+    sae = gi.saes.train(values, width=4, k=2, steps=2, batch=16, out=tmp_path / "cut")
+    with (tmp_path / "cut" / "sae_weights.safetensors").open("r+b") as file:
+        file.truncate(30)
+    with pytest.raises(InputError, match="cut: not a readable sparse autoencoder"):
+        gi.saes.load(tmp_path / "cut")
     with pytest.raises(InputError, match="reads vectors of 24; these activations have 12"):
         gi.saes.encode(sae, synthetic_acts(n=50).sel(layer=1))
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "cfg.json",
+        "cut",
         "mine",
         "sae_weights.safetensors",
     ]

@@ -67,12 +67,13 @@ def collect(
     """
     from geointerp import plot
 
+    _check_report(feats, report)
     table = _aligned(feats, table)
     places, regions = _places(feats)
     found = (table["q"] <= significant) & np.isfinite(table["I"])
     ranked = np.flatnonzero(found)
     ranked = ranked[np.argsort(-table["I"].to_numpy(float)[ranked], kind="stable")]
-    about = {**dict(feats.uns.get("activations", {})), **(report.about if report else {})}
+    about = {**(report.about if report else {}), **dict(feats.uns.get("activations", {}))}
     name = _model_name(about.get("model"))
     counts = {
         "tested": int(table["q"].notna().sum()),
@@ -99,6 +100,14 @@ def collect(
         "ratings": _ratings(ratings, feats),
         "versions": cards.versions(),
     }
+
+
+def _check_report(feats: anndata.AnnData, report: Report | None) -> None:
+    """Refuse a probe of other places or of another model than the features'."""
+    origin, about = feats.uns.get("activations", {}), report.about if report else {}
+    for key, word in (("places_sha256", "places"), ("weights_sha256", "model")):
+        if key in origin and key in about and origin[key] != about[key]:
+            raise InputError(f"report: the probe is of other {word} than the features.")
 
 
 def _aligned(feats: anndata.AnnData, table: pd.DataFrame) -> pd.DataFrame:
@@ -267,6 +276,8 @@ def _ratings(ratings: pd.DataFrame | None, feats: anndata.AnnData) -> dict[str, 
         "task": str(ratings.attrs.get("task", "")),
         "at": rows[known].tolist(),
         "value": _significant(values[known], 3),
+        # how likely the model is to give any rating at all
+        "mass": float(ratings["mass"].median()) if "mass" in ratings.columns else None,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from geointerp.errors import InputError
 from geointerp.progress import track
+
+log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +92,11 @@ def predict(
     logs = _log_scores(model, prompts, batch_size)
     table = summary(_normalised(logs))
     table["mass"] = np.exp(np.logaddexp.reduce(logs.to_numpy(), axis=1))
+    if (answered := table["mass"].median()) < 0.5:
+        log.warning(
+            "the model hardly answers with a rating: the probability of one has a median of %.2g",
+            answered,
+        )
     return table
 
 

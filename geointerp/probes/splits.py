@@ -110,6 +110,8 @@ class BlockKFold(BaseCrossValidator):
         """
         if not self.km > 0:
             raise InputError(f"km is {self.km}; the side of a block must be above 0.")
+        if not self.buffer_km >= 0:
+            raise InputError(f"buffer_km is {self.buffer_km}; it must be 0 or more.")
         band_count = max(1, round(np.pi * sphere.EARTH_RADIUS_KM / self.km))
         edges = np.linspace(-90, 90, band_count + 1)
         height = np.diff(np.sin(np.radians(edges)))

@@ -33,6 +33,7 @@ def load(source: str | Path, sae_id: str | None = None, *, device: str = "cpu") 
         A folder that is not there or holds no sparse autoencoder.
     """
     from sae_lens import SAE
+    from safetensors import SafetensorError
 
     if sae_id is not None:
         return SAE.from_pretrained(str(source), sae_id, device=device)
@@ -42,7 +43,7 @@ def load(source: str | Path, sae_id: str | None = None, *, device: str = "cpu") 
             raise InputError(f"{path}: there is no sparse autoencoder here (no {name}).")
     try:
         return SAE.load_from_disk(path, device=device).eval()
-    except (ValueError, KeyError, RuntimeError, OSError) as error:
+    except (ValueError, KeyError, RuntimeError, OSError, SafetensorError) as error:
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{path}: not a readable sparse autoencoder: {said}") from error
 

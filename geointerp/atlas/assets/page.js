@@ -299,9 +299,14 @@
   }
 
   function ratings() {
-    const { at, value, task } = data.ratings || { at: [] };
+    const { at, value, task, mass } = data.ratings || { at: [] };
     if (!at.length) return;
     $("ratings").hidden = false;
+    if (mass != null && mass < 0.5) {
+      $("ratings-caution").hidden = false;
+      $("ratings-caution").textContent = "But it hardly answers with a rating at all: the probability of that has a median of "
+        + mass.toPrecision(2) + ". Such a map shows no knowledge.";
+    }
     if (task) $("ratings-title").textContent = "How the model rates places: " + task;
     const low = Math.min(...value), high = Math.max(...value);
     valueMap($("ratings-map"), at, value, low, high, "rating");
