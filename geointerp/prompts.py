@@ -147,7 +147,9 @@ def tokenize(prompts: pd.DataFrame, tokenizer: Any) -> list[Tokens]:
     )
     unknown = tokenizer.unk_token_id
     added = tokenizer.added_tokens_decoder
-    special = {i: str(token) for i, token in added.items() if token.special}
+    # some tokenizers do not mark their own end of text as special
+    marks = set(tokenizer.all_special_ids)
+    special = {i: str(token) for i, token in added.items() if token.special or i in marks}
     found = []
     for i, (start, end) in enumerate(zip(prompts["start"], prompts["end"], strict=True)):
         ids = encoded["input_ids"][i]

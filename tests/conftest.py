@@ -10,6 +10,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from transformers import (
     BertConfig,
     BertModel,
@@ -20,6 +21,11 @@ from transformers import (
 )
 
 import geointerp as gi
+
+# the same examples in every run; HYPOTHESIS_PROFILE=explore draws new ones
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 
 @pytest.fixture(scope="session")

@@ -202,7 +202,7 @@ def test_hostile_text_stays_in_the_data_and_comes_back_exactly(folder, feats):
         assert word not in rest
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(st.characters(exclude_categories=[])))
 def test_escaped_json_means_nothing_to_html_and_the_same_to_json(text):
     escaped = pages.escaped_json({text: [text]})

@@ -196,7 +196,7 @@ def test_distance_and_direction_from_zurich_to_its_neighbours():
         assert row.distance_km == pytest.approx(geodesic, rel=0.01)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     lon=st.floats(-180, 180),
     lat=st.floats(-90, 90),

@@ -102,7 +102,7 @@ def world(n=400, seed=0):
     return random.uniform(-180, 180, n), np.degrees(np.arcsin(random.uniform(-1, 1, n)))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.sampled_from([300.0, 1000.0, 2500.0]), st.integers(2, 6))
 def test_blocks_partition_the_places(seed, km, n_splits):
     lon, lat = world(120, seed)

@@ -82,7 +82,7 @@ def world():
 # ---------------------------------------------------------------------------------- weights
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     n=st.integers(6, 60),
     k=st.integers(1, 5),
