@@ -36,9 +36,17 @@ def run(out: Path, *, seed: int = 0) -> dict[str, dict[str, float]]:
     dict of str to dict of str to float
         The figures, by stage.
     """
-    with artefacts.whole(out) as part:
-        part.mkdir()
-        figures = _stages(part, seed)
+    import torch
+
+    threads = torch.get_num_threads()
+    # the figures must not depend on how many cores there are
+    torch.set_num_threads(1)
+    try:
+        with artefacts.whole(out) as part:
+            part.mkdir()
+            figures = _stages(part, seed)
+    finally:
+        torch.set_num_threads(threads)
     _print(figures, out / "atlas" / "index.html")
     return figures
 
