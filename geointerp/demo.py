@@ -37,12 +37,13 @@ def run(out: Path, *, seed: int = 0) -> dict[str, dict[str, float]]:
         The figures, by stage.
     """
     import torch
+    from threadpoolctl import threadpool_limits
 
     threads = torch.get_num_threads()
-    # the figures must not depend on how many cores there are
-    torch.set_num_threads(1)
     try:
-        with artefacts.whole(out) as part:
+        # the figures must not depend on how many cores there are
+        torch.set_num_threads(1)
+        with threadpool_limits(1), artefacts.whole(out) as part:
             part.mkdir()
             figures = _stages(part, seed)
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import tempfile
 from contextlib import ExitStack
@@ -129,6 +130,10 @@ def train(
         else:
             folder = stack.enter_context(artefacts.whole(Path(out)))
         autoencoder.save_inference_model(folder)
+        # sae-lens writes its keys in another order each time
+        config = folder / "cfg.json"
+        read = json.loads(config.read_text("utf-8"))
+        config.write_text(json.dumps(read, sort_keys=True), "utf-8")
         trained = load(folder)
         figures = {f"held-out {key}": v for key, v in quality(trained, values[held]).items()}
         cards.write(folder, "Sparse autoencoder", {"made by": about, "figures": figures})
