@@ -121,7 +121,7 @@ def capture_activations(
     min_population: int | None = None,
     countries: str | list[str] | None = None,
     limit: int | None = None,
-    batch_tokens: int = 8192,
+    batch_tokens: int | None = None,
     revision: str | None = None,
     dtype: str = "float32",
     device: str | None = None,
@@ -145,7 +145,8 @@ def capture_activations(
         min_population: As for `geointerp places`.
         countries: As for `geointerp places`.
         limit: As for `geointerp places`.
-        batch_tokens: Tokens that go through the model at once.
+        batch_tokens: Tokens that go through the model at once; if not given, 8192 on a GPU
+            and 1024 on a CPU.
         revision: Branch, tag or commit of a model on the Hub.
         dtype: float32, bfloat16 or float16, for the model's arithmetic.
         device: cpu, cuda, …, or auto to spread a model over all GPUs; cuda if there is one.

@@ -57,8 +57,9 @@ class Reader:
     layers : list of int
     site : str
     prompts : sequence of Job
-        All that will be read, here or in other processes: what they begin with alike is
-        computed once, and the shortest and the longest show whether padding is harmless.
+        All that will be read, here or in other processes. What they begin with alike is
+        computed once, what follows the last token that is read is left out where the model
+        never looks ahead, and the shortest and the longest show whether padding is harmless.
     batch_tokens : int
         At most so many tokens, padding included, go through the model at once; halved
         whenever a GPU's memory runs out.
@@ -82,7 +83,8 @@ class Reader:
         padding = getattr(model.tokenizer, "pad_token_id", None)
         self._padding_id = padding or 0
         self._prefix: _Prefix | None = None
-        ordered = sorted({job.ids for job in prompts}, key=len)
+        self._looks_ahead = self._check_order(prompts)
+        ordered = sorted({self._needed(job).ids for job in prompts}, key=len)
         # a short prompt beside a long one, at its last token and over all of them
         short, long = ordered[0], ordered[-1]
         sample = [
@@ -103,6 +105,7 @@ class Reader:
         """Vectors of some prompts, shape (prompt, layer, hidden); one pass for equal ones."""
         import torch
 
+        wanted = [self._needed(job) for job in wanted]
         row_of = {job: row for row, job in enumerate(dict.fromkeys(wanted))}
         distinct = list(row_of)
         # a row that is never written must show
@@ -173,6 +176,26 @@ class Reader:
                 ]
             home = vectors[0].device
             return torch.stack([vector.to(home) for vector in vectors], dim=1)
+
+    def _needed(self, job: Job) -> Job:
+        """A prompt without what cannot matter."""
+        return job if self._looks_ahead else job._replace(ids=job.ids[: job.last + 1])
+
+    def _check_order(self, prompts: Sequence[Job]) -> bool:
+        """Whether a token's vector depends on the tokens after it, or on how many they are."""
+        import torch
+
+        job = max(prompts, key=lambda job: len(job.ids) - job.last)
+        before, after = job.ids[: job.last + 1], job.ids[job.last + 1 :]
+        if not after:
+            return False
+        others = tuple(token - 1 if token else 1 for token in after)
+        whole, changed, cut = (
+            self._pooled([Job(ids, 0, job.last), Job(ids, job.last, job.last)])
+            for ids in (job.ids, before + others, before)
+        )
+        # zero weight is exactly zero: a model that looks ahead, however little, differs
+        return not (torch.equal(whole, changed) and self._alike(cut, whole))
 
     def _check_padding(self, sample: list[Job]) -> None:
         """Find a side on which padding changes nothing, and the width of a vector."""

@@ -20,13 +20,14 @@ def tiny(kind, model_type, toponym):
 
 
 def some_jobs(count=12, prefix=(), seed=0):
-    """Prompts of 3 to 9 tokens, each with a span inside."""
+    """Prompts of 3 to 9 tokens after the prefix, each with a span that ends among them."""
     random = np.random.default_rng(seed)
     found = []
     for _ in range(count):
         ids = (*prefix, *random.integers(20, 100, random.integers(3, 10)).tolist())
         first = int(random.integers(0, len(ids)))
-        found.append(Job(ids, first, int(random.integers(first, len(ids)))))
+        last = int(random.integers(max(first, len(prefix)), len(ids)))
+        found.append(Job(ids, first, last))
     return found
 
 
@@ -88,8 +89,7 @@ PREFIX = tuple(range(30, 50))
 def test_a_shared_prefix_is_computed_once_and_changes_nothing(model_type, side, site, toponym):
     model = tiny("causal", model_type, toponym)
     jobs, layers = some_jobs(prefix=PREFIX), [0, 2]
-    # spans in the prefix alone, across its end, and after it
-    assert any(job.last < len(PREFIX) for job in jobs)
+    # spans across the end of the prefix, and after it
     assert any(job.first < len(PREFIX) <= job.last for job in jobs)
     assert any(len(PREFIX) <= job.first for job in jobs)
     lengths = []
@@ -114,6 +114,47 @@ def test_a_model_that_cannot_go_on_from_a_prefix_reads_it_anew(kind, model_type,
     for row, job in enumerate(jobs):
         wanted = alone(model, job, [1])
         np.testing.assert_allclose(found[row], wanted, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "model_type", "read"),
+    [
+        *[("causal", t, 6) for t in ("llama", "gpt2", "bloom", "gemma3_text", "mamba")],
+        *[("masked", "bert", 9), ("seq2seq", "t5", 9)],
+    ],
+)
+def test_what_follows_is_left_out_where_the_model_does_not_look_ahead(
+    kind, model_type, read, toponym
+):
+    model = tiny(kind, model_type, toponym)
+    jobs = [Job(tuple(range(20 + i, 29 + i)), 3, 5) for i in range(4)]
+    layers, widths = list(range(model.depth)), []
+    reader = Reader(model, layers, "resid_post", prompts=jobs, batch_tokens=99)
+    watch = model.backbone.register_forward_pre_hook(
+        lambda _, args, kwargs: widths.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    found = reader.read(jobs)
+    watch.remove()
+    assert widths == [read]
+    for row, job in enumerate(jobs):
+        np.testing.assert_allclose(found[row], alone(model, job, layers), rtol=1e-4, atol=1e-5)
+
+
+def test_a_model_that_looks_ahead_ever_so_little_reads_the_whole_prompt(toponym):
+    model = tiny("causal", "gpt2", toponym)
+    jobs = [Job(tuple(range(20 + i, 29 + i)), 3, 5) for i in range(4)]
+
+    def glance(module, args, out):
+        tensor = out[0] if isinstance(out, tuple) else out
+        tensor = tensor + 1e-5 * tensor.flip(1).cumsum(1).flip(1)
+        return (tensor, *out[1:]) if isinstance(out, tuple) else tensor
+
+    model.blocks[0].register_forward_hook(glance)
+    reader = Reader(model, [0, 1], "resid_post", prompts=jobs, batch_tokens=40)
+    assert reader._looks_ahead
+    found = reader.read(jobs)
+    for row, job in enumerate(jobs):
+        np.testing.assert_allclose(found[row], alone(model, job, [0, 1]), rtol=1e-5, atol=1e-6)
 
 
 def test_equal_prompts_are_read_once_and_give_the_same_bytes(toponym):
