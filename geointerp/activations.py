@@ -315,8 +315,8 @@ def _listed(value: str | Sequence[str], option: str) -> list[str]:
 
 
 def _rows(layers: list[int], width: int) -> int:
-    """Places per block: enough for full batches, few enough for memory."""
-    return max(16, min(2048, _BLOCK_BYTES // (4 * len(layers) * width)))
+    """Places per block: enough for full batches, few enough for memory and for many devices."""
+    return max(16, min(1024, _BLOCK_BYTES // (4 * len(layers) * width)))
 
 
 def _check_options(dtype: str, batch_tokens: int, padding_side: str) -> None:
