@@ -113,7 +113,7 @@ def test_another_run_is_refused_with_the_difference_named(gpt2, few, tmp_path):
         ({"layers": 0}, r"layers [0, 1, 2] where this one has [0]"),
         ({"pool": "mean"}, "pool 'last' where"),
         ({"site": "attn_out"}, "site 'resid_post' where"),
-        ({"batch_tokens": 99}, "batch_tokens 8192 where"),
+        ({"batch_tokens": 99}, "batch_tokens 1024 where"),
         ({"padding_side": "left"}, "padding_side 'right' where"),
     ]:
         with pytest.raises(InputError) as caught:
