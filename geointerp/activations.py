@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from geointerp import hooks, processes, progress, prompts, store
+from geointerp import fingerprint, hooks, processes, progress, prompts, store
 from geointerp.errors import InputError
 from geointerp.forward import Job, Reader, jobs
 from geointerp.places import label, lon_lat, plain, validate
@@ -100,6 +100,8 @@ def capture(
         raise InputError(
             f"column '{column}' of the places has a name that activations use; rename or drop it."
         )
+    if any(module.training for module in model.backbone.modules()):
+        raise InputError(f"{model.name} is in training mode, with dropout: call its eval() first.")
     found = hooks.chosen_layers(model, layers)
     if batch_tokens is None:
         batch_tokens = 1024 if model.device.type == "cpu" else 8192
@@ -355,7 +357,7 @@ def _check_lengths(
 
 
 def _digests(model: Model, places: gpd.GeoDataFrame, asked: list[list[Job]]) -> dict[str, str]:
-    """SHA-256 of the weights, of the table of places and of the tokens."""
+    """SHA-256 of the weights, the config, the table of places and the tokens."""
     table = places.drop(columns=places.geometry.name).to_json(orient="split", default_handler=str)
     digest = hashlib.sha256(json.dumps(json.loads(table), sort_keys=True).encode())
     for shape in (places.geometry.x, places.geometry.y):
@@ -364,6 +366,7 @@ def _digests(model: Model, places: gpd.GeoDataFrame, asked: list[list[Job]]) -> 
     ids = hashlib.sha256(json.dumps([[job.ids for job in wanted] for wanted in asked]).encode())
     return {
         "weights_sha256": model.fingerprint,
+        "config_sha256": fingerprint.of_config(model.model),
         "places_sha256": digest.hexdigest(),
         "tokens_sha256": ids.hexdigest(),
     }

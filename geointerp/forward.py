@@ -64,7 +64,8 @@ class Reader:
         At most so many tokens, padding included, go through the model at once; halved
         whenever a GPU's memory runs out.
     padding_side : {"right", "left"}
-        The other side, or none, is taken where the model would read padding on this one.
+        The other side, or none, is taken where the model would read padding on this one; a
+        model in which prompts change each other reads them one by one.
     """
 
     def __init__(
@@ -84,17 +85,15 @@ class Reader:
         self._padding_id = padding or 0
         self._prefix: _Prefix | None = None
         self._looks_ahead = self._check_order(prompts)
-        ordered = sorted({self._needed(job).ids for job in prompts}, key=len)
-        # a short prompt beside a long one, at its last token and over all of them
-        short, long = ordered[0], ordered[-1]
-        sample = [
-            Job(ids, first, len(ids) - 1) for ids in (short, long) for first in (len(ids) - 1, 0)
-        ]
-        self._check_padding(sample)
+        needed = sorted({self._needed(job).ids for job in prompts}, key=len)
+        # short, middling and long ones, side by side
+        quarters = (needed[i * (len(needed) - 1) // 3] for i in range(4))
+        self._sample = list(dict.fromkeys(quarters))
+        self._check_company()
         # what the first and the last in order have in common, all have
-        length = min(common_length(min(ordered), max(ordered)), len(short) - 1)
+        length = min(common_length(min(needed), max(needed)), len(needed[0]) - 1)
         if length >= _PREFIX and "past_key_values" in self._accepted:
-            self._share_prefix(short[:length], sample)
+            self._share_prefix(needed[0][:length])
 
     @property
     def width(self) -> int:
@@ -130,7 +129,8 @@ class Reader:
         batch: list[int] = []
         for i in np.argsort(lengths, kind="stable").tolist():
             over = lengths[i] * (len(batch) + 1) > self.batch_tokens
-            if batch and (over or (self._side == "none" and lengths[i] != lengths[batch[0]])):
+            apart = self._side == "none" and bool(batch) and lengths[i] != lengths[batch[0]]
+            if batch and (over or apart or self._side == "alone"):
                 yield batch
                 batch = []
             batch.append(i)
@@ -141,30 +141,8 @@ class Reader:
         """Vectors of one batch, shape (prompt, layer, hidden), float32, on one device."""
         import torch
 
+        inputs, offset, longest = self._inputs([job.ids for job in batch])
         known = self._prefix.length if self._prefix else 0
-        lengths = np.array([len(job.ids) - known for job in batch])
-        longest = int(lengths.max())
-        offset = longest - lengths if self._side == "left" else np.zeros_like(lengths)
-        table = np.full((len(batch), longest), self._padding_id, dtype=np.int64)
-        mask = np.zeros((len(batch), known + longest), dtype=np.int64)
-        mask[:, :known] = 1
-        for row, job in enumerate(batch):
-            start, stop = offset[row], offset[row] + lengths[row]
-            table[row, start:stop] = job.ids[known:]
-            mask[row, known + start : known + stop] = 1
-        arrays = {"input_ids": table}
-        if (lengths < longest).any() or known:
-            arrays["attention_mask"] = mask
-            if "position_ids" in self._accepted and (self._side == "left" or known):
-                # positions count from the prompt's own first token, not from the padding's
-                arrays["position_ids"] = np.maximum(np.cumsum(mask, axis=1) - 1, 0)[:, known:]
-        inputs: dict[str, Any] = {
-            key: torch.from_numpy(array).to(self.model.device) for key, array in arrays.items()
-        }
-        if self._prefix:
-            inputs |= {"past_key_values": self._prefix.cache(len(batch)), "use_cache": True}
-        elif "use_cache" in self._accepted:
-            inputs["use_cache"] = False
         pool = _Pool(batch, offset - known, known, longest)
         with torch.inference_mode():
             seen = hooks.read(self.model, inputs, self.layers, self.site, pool.of)
@@ -177,71 +155,144 @@ class Reader:
             home = vectors[0].device
             return torch.stack([vector.to(home) for vector in vectors], dim=1)
 
+    def _states(self, prompts: Sequence[tuple[int, ...]]) -> list[torch.Tensor]:
+        """What is read at the deepest layer, for each prompt's own tokens after the prefix."""
+        import torch
+
+        inputs, offset, longest = self._inputs(prompts)
+        known = self._prefix.length if self._prefix else 0
+        deepest = max(self.layers)
+        with torch.inference_mode():
+            states = hooks.read(
+                self.model,
+                inputs,
+                [deepest],
+                self.site,
+                lambda layer, t: _checked(layer, t, longest),
+            )[deepest]
+        starts = offset.tolist()
+        return [
+            states[row, start : start + len(ids) - known].float()
+            for row, (ids, start) in enumerate(zip(prompts, starts, strict=True))
+        ]
+
+    def _inputs(
+        self, prompts: Sequence[tuple[int, ...]]
+    ) -> tuple[dict[str, Any], NDArray[np.int64], int]:
+        """What the model is given, how far each prompt is moved by padding, and the length."""
+        import torch
+
+        known = self._prefix.length if self._prefix else 0
+        lengths = np.array([len(ids) - known for ids in prompts])
+        longest = int(lengths.max())
+        offset = longest - lengths if self._side == "left" else np.zeros_like(lengths)
+        table = np.full((len(prompts), longest), self._padding_id, dtype=np.int64)
+        mask = np.zeros((len(prompts), known + longest), dtype=np.int64)
+        mask[:, :known] = 1
+        for row, ids in enumerate(prompts):
+            start, stop = offset[row], offset[row] + lengths[row]
+            table[row, start:stop] = ids[known:]
+            mask[row, known + start : known + stop] = 1
+        arrays = {"input_ids": table}
+        if (lengths < longest).any() or known:
+            arrays["attention_mask"] = mask
+            if "position_ids" in self._accepted and (self._side == "left" or known):
+                # positions count from the prompt's own first token, not from the padding's
+                arrays["position_ids"] = np.maximum(np.cumsum(mask, axis=1) - 1, 0)[:, known:]
+        inputs: dict[str, Any] = {
+            key: torch.from_numpy(array).to(self.model.device) for key, array in arrays.items()
+        }
+        if self._prefix:
+            inputs |= {"past_key_values": self._prefix.cache(len(prompts)), "use_cache": True}
+        elif "use_cache" in self._accepted:
+            inputs["use_cache"] = False
+        return inputs, offset, longest
+
     def _needed(self, job: Job) -> Job:
         """A prompt without what cannot matter."""
         return job if self._looks_ahead else job._replace(ids=job.ids[: job.last + 1])
 
     def _check_order(self, prompts: Sequence[Job]) -> bool:
         """Whether a token's vector depends on the tokens after it, or on how many they are."""
-        import torch
-
-        job = max(prompts, key=lambda job: len(job.ids) - job.last)
-        before, after = job.ids[: job.last + 1], job.ids[job.last + 1 :]
-        if not after:
+        tailed = [job for job in prompts if job.last + 1 < len(job.ids)]
+        if not tailed:
             return False
-        others = tuple(token - 1 if token else 1 for token in after)
-        whole, changed, cut = (
-            self._pooled([Job(ids, 0, job.last), Job(ids, job.last, job.last)])
-            for ids in (job.ids, before + others, before)
-        )
-        # zero weight is exactly zero: a model that looks ahead, however little, differs
-        return not (torch.equal(whole, changed) and self._alike(cut, whole))
-
-    def _check_padding(self, sample: list[Job]) -> None:
-        """Find a side on which padding changes nothing, and the width of a vector."""
-        wanted = self._side
-        alone = self._pooled(sample[:2])
-        self._width = alone.shape[2]
-        if len(sample[0].ids) == len(sample[-1].ids):
-            return
-        for side in (wanted, *({"right", "left"} - {wanted})):
-            self._side = side
-            try:
-                if self._alike(self._pooled(sample)[:2], alone):
-                    break
-            except (RuntimeError, ValueError, TypeError, IndexError) as error:
-                log.debug("padding on the %s: %s", side, error)
-        else:
-            self._side = "none"
-        if self._side != wanted:
-            log.info(
-                "%s reads padding on the %s; %s",
-                self.model.name,
-                wanted,
-                "prompts of one length go together"
-                if self._side == "none"
-                else f"it is put on the {self._side}",
+        most = max(tailed, key=lambda job: len(job.ids) - job.last)
+        for job in {most, max(tailed, key=lambda job: len(job.ids))}:
+            before, after = job.ids[: job.last + 1], job.ids[job.last + 1 :]
+            others = tuple(token - 1 if token else 1 for token in after)
+            whole, changed, cut = (
+                self._states([ids])[0][: len(before)] for ids in (job.ids, before + others, before)
             )
+            # zero weight is exactly zero: a model that looks ahead, however little, differs
+            if not bool((whole == changed).all()) or not self._alike([cut], [whole]):
+                return True
+        return False
 
-    def _share_prefix(self, ids: tuple[int, ...], sample: list[Job]) -> None:
+    def _check_company(self) -> None:
+        """Find how prompts can go together without changing each other's vectors."""
+        alone = [self._states([ids])[0] for ids in self._sample]
+        self._width = alone[0].shape[-1]
+        # beside others of its length, as `_batches` puts it, and beside longer and shorter ones
+        trials = [
+            ([ids, ids[::-1], ids[:1] * len(ids)], [state])
+            for ids, state in zip(self._sample, alone, strict=True)
+        ]
+        wanted = self._side
+        for side in (wanted, *({"right", "left"} - {wanted}), "none"):
+            self._side = side
+            padded = [] if side == "none" else [(self._sample, alone)]
+            if all(self._unchanged(*trial) for trial in padded + trials):
+                break
+        else:
+            self._side = "alone"
+        if self._side != wanted:
+            put = {
+                "none": "prompts of one length go together",
+                "alone": "every prompt goes alone",
+            }.get(self._side, f"it is put on the {self._side}")
+            log.info("%s reads what stands beside a prompt (%s); %s", self.model.name, wanted, put)
+
+    def _unchanged(self, batch: Sequence[tuple[int, ...]], wanted: Sequence[torch.Tensor]) -> bool:
+        """Whether the first prompts of a batch have the states that they have alone."""
+        try:
+            return self._alike(self._states(batch)[: len(wanted)], wanted)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            log.debug("padding on the %s: %s", self._side, error)
+            return False
+
+    def _share_prefix(self, ids: tuple[int, ...]) -> None:
         """Compute once what all prompts begin with, if going on from there is the same."""
-        plain, side = self._pooled(sample), self._side
+        plain, side = self._states(self._sample), self._side
         if side == "left":
             # padding between the prefix and the rest would move what a sliding window sees
             self._side = "right"
         try:
             self._prefix = _Prefix.of(self.model, ids, self.layers, self.site)
-            if self._alike(self._pooled(sample), plain):
+            if self._alike(self._states(self._sample), [state[len(ids) :] for state in plain]):
                 return
         except Exception as error:  # models fail in ways of their own where they have no cache
             log.debug("no shared prefix: %s", error)
         self._prefix, self._side = None, side
 
-    def _alike(self, a: torch.Tensor, b: torch.Tensor) -> bool:
-        """Whether two ways of computing differ by no more than rounding."""
-        bound = 1e-3 if self.model.dtype in ("float32", "float64") else 5e-2
-        far = (a - b).norm(dim=-1) / b.norm(dim=-1).clamp_min(1e-12)
-        return bool(far.max() <= bound)
+    def _alike(self, found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> bool:
+        """Whether states, token by token, differ by no more than rounding."""
+        bound = 3e-4 if self.model.dtype in ("float32", "float64") else 5e-2
+        for a, b in zip(found, wanted, strict=True):
+            far = (a - b).norm(dim=-1) / b.norm(dim=-1).clamp_min(1e-12)
+            if not bool((far <= bound).all()):
+                return False
+        return True
+
+
+def _checked(layer: int, tensor: torch.Tensor, length: int) -> torch.Tensor:
+    """What was read, if it is a vector per token."""
+    if tensor.shape[1] != length:
+        raise InputError(
+            f"layer {layer} gives {tensor.shape[1]} vectors for {length} tokens; which is whose "
+            "is not known."
+        )
+    return tensor
 
 
 class _Pool:
@@ -267,11 +318,7 @@ class _Pool:
         """From what was read, shape (prompt, token, hidden), to (prompt, hidden)."""
         import torch
 
-        if tensor.shape[1] != self._length:
-            raise InputError(
-                f"layer {layer} gives {tensor.shape[1]} vectors for {self._length} tokens; "
-                "which is whose is not known."
-            )
+        tensor = _checked(layer, tensor, self._length)
         at = torch.from_numpy(self._positions).to(tensor.device)
         rows = torch.arange(len(at), device=tensor.device)[:, None]
         # only the span is touched: 0 times a padding's inf would be NaN

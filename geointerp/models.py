@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import inspect
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geointerp import fingerprint
 from geointerp.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Model:
     revision: str | None = None
     in_memory: bool = False
     untrained_seed: int | None = None
+    _hashed: tuple[Any, str] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def backbone(self) -> torch.nn.Module:
@@ -95,6 +96,12 @@ class Model:
     @property
     def device(self) -> torch.device:
         """Where its inputs go."""
+        import torch
+
+        hooks: Any = (getattr(module, "_hf_hook", None) for module in self.backbone.modules())
+        given = next((h.execution_device for h in hooks if hasattr(h, "execution_device")), None)
+        if given is not None:
+            return torch.device(given)
         return next(self.backbone.parameters()).device
 
     @property
@@ -117,15 +124,14 @@ class Model:
         tables = [m for m in self.backbone.modules() if isinstance(m, torch.nn.Embedding)]
         return max((table.num_embeddings for table in tables), default=2)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over names, shapes and bytes of the weights, in hexadecimal."""
-
-        digest = hashlib.sha256()
-        for name, value in sorted(self.model.state_dict().items()):
-            digest.update(name.encode())
-            _hash(value, digest)
-        return digest.hexdigest()
+        seen = fingerprint.trace(self.model)
+        # hashing is slow, and a notebook may have trained the model since
+        if seen is None or self._hashed is None or self._hashed[0] != seen:
+            self._hashed = seen, fingerprint.of_weights(self.model)
+        return self._hashed[1]
 
     def untrained(self, seed: int = 0) -> Model:
         """The same architecture with the random weights it would start training from.
@@ -275,29 +281,18 @@ def wrap(model: Any, tokenizer: Any, *, name: str | None = None) -> Model:
     Returns
     -------
     Model
+
+    Raises
+    ------
+    InputError
+        A model with learned prompt tokens, which its blocks are given from outside.
     """
+    if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
+        raise InputError(
+            f"{type(model).__name__}: it puts learned tokens before every prompt, and these would "
+            "be left out; merge them or wrap the model without them."
+        )
     return Model(model.eval(), tokenizer, name or type(model).__name__, in_memory=True)
-
-
-def _hash(value: Any, digest: Any) -> None:
-    """Add a value of a state dict to a digest: a tensor, or what torch packs of several."""
-    import torch
-
-    if isinstance(value, tuple | list):
-        for part in value:
-            _hash(part, digest)
-    elif not isinstance(value, torch.Tensor):
-        digest.update(repr(value).encode())
-    elif value.is_quantized:
-        digest.update(repr(value.qscheme()).encode())
-        per_channel = value.qscheme() == torch.per_channel_affine
-        scales = value.q_per_channel_scales() if per_channel else torch.tensor(value.q_scale())
-        for part in (value.int_repr(), scales):
-            _hash(part, digest)
-    else:
-        digest.update(f"{tuple(value.shape)}{value.dtype}".encode())
-        flat = value.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy())
 
 
 def _locate(name: str | Path) -> str:

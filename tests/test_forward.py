@@ -241,3 +241,33 @@ def test_vectors_that_are_no_tokens_are_refused(toponym):
     pool = forward._Pool(some_jobs(2), np.zeros(2, dtype=np.int64), 0, 9)
     with pytest.raises(InputError, match="layer 4 gives 12 vectors for 9 tokens"):
         pool.of(4, torch.zeros(2, 12, model.hidden))
+
+
+def test_prompts_that_change_each_other_are_read_one_by_one(toponym, caplog):
+    import copy
+
+    from torch.ao.quantization import quantize_dynamic
+
+    # what it rounds to depends on the largest value in the batch
+    small = quantize_dynamic(copy.deepcopy(toponym.model), {torch.nn.Linear}, dtype=torch.qint8)
+    model = gi.models.wrap(small, toponym.tokenizer)
+    jobs, layers = some_jobs(), list(range(model.depth))
+    with caplog.at_level("INFO"):
+        reader = Reader(model, layers, "resid_post", prompts=jobs, batch_tokens=99)
+    assert "every prompt goes alone" in caplog.text
+    together = reader.read(jobs)
+    for row, job in enumerate(jobs):
+        np.testing.assert_array_equal(together[row], reader.read([job])[0])
+
+
+@pytest.mark.parametrize("leak", [1e-2, 1e-3])
+def test_a_small_leak_between_prompts_is_seen(toponym, leak):
+    model, jobs = tiny("causal", "gpt2", toponym), some_jobs()
+
+    def mixed(module, args, out):
+        tensor = out[0] if isinstance(out, tuple) else out
+        tensor = tensor + leak * tensor.mean(0, keepdim=True)
+        return (tensor, *out[1:]) if isinstance(out, tuple) else tensor
+
+    model.blocks[0].register_forward_hook(mixed)
+    assert Reader(model, [1], "resid_post", prompts=jobs, batch_tokens=99)._side == "alone"

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -158,3 +159,58 @@ def test_weights_that_are_not_safetensors_are_not_unpickled(tmp_path, toponym):
     with pytest.raises(InputError):
         gi.models.load(tmp_path)
     assert not marker.exists()
+
+
+def test_a_model_that_was_trained_on_has_another_fingerprint(gpt2):
+    before = gpt2.fingerprint
+    assert gpt2.fingerprint == before
+    weight = gpt2.blocks[0].mlp.c_proj.bias
+    with torch.no_grad():
+        weight += 1
+    in_place = gpt2.fingerprint
+    weight.data[0] += 1
+    past_the_version = gpt2.fingerprint
+    assert len({before, in_place, past_the_version}) == 3
+    with torch.no_grad():
+        weight -= 1
+    weight.data[0] -= 1
+    assert gpt2.fingerprint == before
+
+
+def test_what_the_config_decides_is_part_of_a_store(few, tmp_path, toponym):
+    import copy
+
+    other = copy.deepcopy(toponym.model)
+    other.config.rope_parameters["rope_theta"] *= 2
+    one, two = (gi.models.wrap(m, toponym.tokenizer) for m in (toponym.model, other))
+    gi.activations.capture(one, few, out=tmp_path / "acts.zarr")
+    with pytest.raises(InputError, match="config_sha256"):
+        gi.activations.capture(two, few, out=tmp_path / "acts.zarr")
+
+
+def test_training_mode_is_refused(gpt2, few):
+    gpt2.model.train()
+    with pytest.raises(InputError, match="training mode"):
+        gi.activations.capture(gpt2, few)
+
+
+def test_learned_prompt_tokens_are_refused(gpt2):
+    class Tuned(type(gpt2.model)):
+        active_peft_config = type("PromptTuningConfig", (), {"is_prompt_learning": True})()
+
+    tuned = Tuned(gpt2.model.config)
+    with pytest.raises(InputError, match="learned tokens"):
+        gi.models.wrap(tuned, gpt2.tokenizer)
+
+
+def test_weights_that_wait_in_memory(toponym, few):
+    import copy
+
+    from accelerate import cpu_offload
+
+    whole = gi.activations.capture(toponym, few)
+    away = gi.models.wrap(cpu_offload(copy.deepcopy(toponym.model)), toponym.tokenizer)
+    assert any(p.is_meta for p in away.model.parameters())
+    assert away.fingerprint == toponym.fingerprint
+    assert away.device == torch.device("cpu")
+    np.testing.assert_array_equal(gi.activations.capture(away, few).values, whole.values)
