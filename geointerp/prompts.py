@@ -16,6 +16,8 @@ from geointerp.places import label
 if TYPE_CHECKING:
     import geopandas as gpd
 
+_AT_ONCE = 1024
+
 
 class Tokens(NamedTuple):
     """One prompt as a model reads it.
@@ -138,6 +140,14 @@ def tokenize(prompts: pd.DataFrame, tokenizer: Any) -> list[Tokens]:
         A placename that no token covers, or that holds the text of a special token, such as
         ``</s>``; a tokenizer without offsets whose tokens do not give back the prompt.
     """
+    found: list[Tokens] = []
+    # what a tokenizer says of a prompt takes a hundred times what is kept of it
+    for start in range(0, len(prompts), _AT_ONCE):
+        found += _tokens(prompts.iloc[start : start + _AT_ONCE], tokenizer)
+    return found
+
+
+def _tokens(prompts: pd.DataFrame, tokenizer: Any) -> list[Tokens]:
     fast = bool(getattr(tokenizer, "is_fast", False))
     encoded = tokenizer(
         prompts["prompt"].tolist(),

@@ -265,7 +265,7 @@ def fitted(values: NDArray[Any], dtype: str) -> NDArray[Any]:
         If one does not fit it.
     """
     with np.errstate(over="ignore"):
-        stored = values.astype(dtype)
+        stored = values.astype(dtype, copy=False)
     if not np.isfinite(stored).all():
         raise InputError(
             f"an activation of {np.abs(values).max():.3g} does not fit {dtype}; store float32."
