@@ -150,7 +150,12 @@ class Store:
                 **checked,
             )
             array[:] = values
-        places.to_parquet(self.path / "places.parquet")
+        table = self.path / "places.parquet"
+        partial = _unfinished(table)
+        places.to_parquet(partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, table)
 
     def clean(self) -> None:
         """Remove what a killed write left under a name of its own."""
