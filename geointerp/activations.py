@@ -159,8 +159,8 @@ def open(path: str | Path, *, verify: bool = True) -> xr.DataArray:
     path : path
         The folder that `capture` wrote.
     verify : bool
-        Read everything once and compare it with its checksums. Without it, what is damaged
-        is only seen when it is used.
+        Read every vector once and compare it with its checksum. Without it, what is damaged
+        is only seen when it is used; the table of places is compared in any case.
 
     Returns
     -------
@@ -173,16 +173,13 @@ def open(path: str | Path, *, verify: bool = True) -> xr.DataArray:
     InputError
         If the folder is no store, one whose capture was interrupted, or a damaged one.
     """
-    import geopandas as gpd
     import xarray as xr
 
     path = Path(path)
     identity = store.read_identity(path)
+    places = store.read_places(path)
     if verify:
         store.verify(path)
-    if not (path / "places.parquet").exists():
-        raise InputError(f"{path}: its table places.parquet is missing.")
-    places = gpd.read_parquet(path / "places.parquet")
     with warnings.catch_warnings():
         # the card and the table of places stand beside the arrays
         warnings.filterwarnings("ignore", message="Object at .* is not recognized")
@@ -190,6 +187,11 @@ def open(path: str | Path, *, verify: bool = True) -> xr.DataArray:
     variants = list(zip(data["template"].values, data["names"].values, strict=True))
     identity["store"] = str(path)
     values = data["activations"].variable
+    if len(places) != values.sizes["place"]:
+        raise InputError(
+            f"{path / 'places.parquet'}: it has {len(places)} rows for the "
+            f"{values.sizes['place']} places of the store; write the store anew."
+        )
     return _labelled(values, places, identity["layers"], variants, identity)
 
 
@@ -266,8 +268,8 @@ def _fill(
     begun = filled.exists
     processes.wait()
     if processes.is_first():
-        if filled.exists:
-            filled.clean()
+        if begun:
+            filled.mend(places)
         else:
             width = reader().width
             filled.create(places, variants, layers, width, _rows(layers, width))

@@ -1,4 +1,5 @@
 import filecmp
+import hashlib
 import os
 import shutil
 import subprocess
@@ -229,6 +230,75 @@ def test_a_damaged_chunk_is_seen_and_made_anew(gpt2, few, tmp_path, caplog, dama
         gi.activations.capture(gpt2, few, out=out)
     assert "kept 0 of 5 prompts" in caplog.text
     assert same_tree(whole, out)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "reverse"])
+def test_a_table_that_is_not_as_it_was_written_is_seen_and_made_anew(
+    gpt2, few, tmp_path, caplog, damage
+):
+    out = tmp_path / "acts.zarr"
+    gi.activations.capture(gpt2, few, out=out)
+    whole = tmp_path / "whole.zarr"
+    shutil.copytree(out, whole)
+    table = out / "places.parquet"
+    data = bytearray(table.read_bytes())
+    if damage == "remove":
+        table.unlink()
+    elif damage == "reverse":
+        gpd.read_parquet(table).iloc[::-1].to_parquet(table)
+    else:
+        data[40] ^= 1
+        table.write_bytes(data if damage == "flip" else data[: len(data) // 2])
+    for verify in (True, False):
+        with pytest.raises(InputError, match=r"places\.parquet: this table is missing or not as"):
+            gi.activations.open(out, verify=verify)
+    with caplog.at_level("INFO"):
+        gi.activations.capture(gpt2, few, out=out)
+    assert "kept 5 of 5 prompts" in caplog.text
+    assert same_tree(whole, out)
+
+
+def test_another_version_keeps_the_table_and_redoes_a_damaged_one(
+    gpt2, few, tmp_path, monkeypatch, caplog
+):
+    out = tmp_path / "acts.zarr"
+    write = gpd.GeoDataFrame.to_parquet
+    with monkeypatch.context() as patch:
+        patch.setattr(gpd.GeoDataFrame, "to_parquet", lambda t, p: write(t, p, compression="gzip"))
+        gi.activations.capture(gpt2, few, out=out)
+    before = (out / "places.parquet").read_bytes()
+    os.rename(out, tmp_path / "acts.zarr.partial")
+    with caplog.at_level("INFO"):
+        gi.activations.capture(gpt2, few, out=out)
+    assert "kept 5 of 5 prompts" in caplog.text
+    assert (out / "places.parquet").read_bytes() == before
+    (out / "places.parquet").write_bytes(before[:-9])
+    acts = gi.activations.capture(gpt2, few, out=out)
+    assert (out / "places.parquet").read_bytes() != before
+    assert acts["name"].values.tolist() == few["name"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (lambda few: few.iloc[:3], "it has 3 rows for the 5 places"),
+        (lambda few: few.drop(columns="name"), "there is no column 'name'"),
+        (lambda few: pd.DataFrame(few.drop(columns="geometry")), "not readable as GeoParquet"),
+    ],
+)
+def test_a_table_written_elsewhere_that_does_not_fit_is_one_sentence(
+    gpt2, few, tmp_path, table, said
+):
+    import zarr
+
+    out = tmp_path / "acts.zarr"
+    gi.activations.capture(gpt2, few, out=out)
+    table(few).to_parquet(out / "places.parquet")
+    digest = hashlib.sha256((out / "places.parquet").read_bytes()).hexdigest()
+    zarr.open_group(out, mode="r+").attrs["places_parquet_sha256"] = digest
+    with pytest.raises(InputError, match=rf"places\.parquet: {said}") as caught:
+        gi.activations.open(out)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_does_not_fit_the_dtype_is_an_error(gpt2, few, tmp_path):
@@ -465,9 +535,6 @@ def test_an_empty_folder_is_filled(gpt2, few, tmp_path):
     (tmp_path / "acts.zarr").mkdir()
     acts = gi.activations.capture(gpt2, few, out=tmp_path / "acts.zarr")
     assert np.isfinite(acts.values).all()
-    (tmp_path / "acts.zarr" / "places.parquet").unlink()
-    with pytest.raises(InputError, match=r"its table places\.parquet is missing"):
-        gi.activations.open(tmp_path / "acts.zarr")
 
 
 def test_what_a_killed_write_left_is_removed(gpt2, few, tmp_path):
