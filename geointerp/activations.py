@@ -274,14 +274,17 @@ def _fill(
             width = reader().width
             filled.create(places, variants, layers, width, _rows(layers, width))
     processes.wait()
-    mine = processes.share(filled.blocks)
-    todo = [block for block in mine if not filled.holds(block)]
-    total, left = (sum(b.stop - b.start for b in blocks) for blocks in (mine, todo))
-    if begun:
-        log.info("%s: kept %d of %d prompts from before", filled.out, total - left, total)
-    done = len(mine) - len(todo)
+    blocks = filled.blocks
+    absent = [block for block in processes.share(blocks) if not filled.holds(block)]
+    # shared anew, so that no process waits for those whose share was not kept
+    left = sorted(processes.gather(absent))
+    todo = processes.share(left)
+    if begun and processes.is_first():
+        total, rest = (sum(b.stop - b.start for b in some) for some in (blocks, left))
+        log.info("%s: kept %d of %d prompts from before", filled.out, total - rest, total)
+    done = len(processes.share(range(len(blocks) - len(left))))
     with store.Background(filled) as write:
-        for block in progress.track(todo, "capture", total=len(mine), done=done):
+        for block in progress.track(todo, "capture", total=done + len(todo), done=done):
             values = reader().read(asked[block.prompt][block.start : block.stop])
             write(block, _finite(values, places, layers, block.start))
     processes.wait()

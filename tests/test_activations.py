@@ -414,8 +414,8 @@ def same_tree(a: Path, b: Path) -> bool:
     return all(filecmp.cmp(a / p, b / p, shallow=False) for p in files)
 
 
-# one process that has imported everything forks those that are killed
-KILLS = """
+# one process that has imported everything forks those that do the work
+START = """
 import os, random, shutil, signal, socket, sys, time, traceback
 import accelerate, geopandas, torch, transformers, xarray, zarr
 import geointerp as gi
@@ -451,6 +451,11 @@ def start(out):
 def ends(children):
     return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
+"""
+
+KILLS = (
+    START
+    + """
 def until(path):
     while not os.path.exists(path):
         time.sleep(0.001)
@@ -480,6 +485,27 @@ for trial in range(trials):
     print(trial, chunks, "files were written when it was killed", flush=True)
     assert ends(start(out)) == [0] * processes
 """
+)
+
+SHARES = (
+    START
+    + """
+write = store.Store.write
+
+def told(filled, block, values):
+    os.write(1, f"{os.getpid()} {block.number}\\n".encode())
+    write(filled, block, values)
+
+out = folder + "/some.zarr"
+assert ends(start(folder + "/whole.zarr")) == [0] * processes
+shutil.copytree(folder + "/whole.zarr", out)
+# those that the second of two processes made
+for number in range(1, 25, 2):
+    shutil.rmtree(f"{out}/activations/c/0/{number}")
+store.Store.write = told
+assert ends(start(out)) == [0] * processes
+"""
+)
 
 
 def kill_and_go_on(tmp_path, processes, trials, seed=0):
@@ -529,6 +555,24 @@ def test_two_processes_give_the_store_of_one(tmp_path):
         )
         stores.append(folder / "whole.zarr")
     assert same_tree(*stores)
+
+
+def test_two_processes_share_what_is_left_by_one(tmp_path):
+    script = tmp_path / "shares.py"
+    script.write_text(SHARES)
+    done = subprocess.run(
+        [sys.executable, script, tmp_path, "2", "0", "0"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    written = {}
+    for line in done.stdout.splitlines():
+        process, number = line.split()
+        written.setdefault(process, []).append(int(number))
+    assert sorted(written.values()) == [list(range(1, 25, 4)), list(range(3, 25, 4))]
+    assert same_tree(tmp_path / "whole.zarr", tmp_path / "some.zarr")
 
 
 def test_an_empty_folder_is_filled(gpt2, few, tmp_path):
