@@ -161,8 +161,8 @@ def open(path: str | Path, *, verify: bool = True) -> xr.DataArray:
     path : path
         The folder that `capture` wrote.
     verify : bool
-        Read everything once and compare it with its checksums. Without it, what is damaged
-        is only seen when it is used.
+        Read every vector once and compare it with its checksum. Without it, what is damaged
+        is only seen when it is used; the table of places is compared in any case.
 
     Returns
     -------
@@ -175,16 +175,13 @@ def open(path: str | Path, *, verify: bool = True) -> xr.DataArray:
     InputError
         If the folder is no store, one whose capture was interrupted, or a damaged one.
     """
-    import geopandas as gpd
     import xarray as xr
 
     path = Path(path)
     identity = store.read_identity(path)
+    places = store.read_places(path)
     if verify:
         store.verify(path)
-    if not (path / "places.parquet").exists():
-        raise InputError(f"{path}: its table places.parquet is missing.")
-    places = gpd.read_parquet(path / "places.parquet")
     with warnings.catch_warnings():
         # the card and the table of places stand beside the arrays
         warnings.filterwarnings("ignore", message="Object at .* is not recognized")
@@ -192,6 +189,11 @@ def open(path: str | Path, *, verify: bool = True) -> xr.DataArray:
     variants = list(zip(data["template"].values, data["names"].values, strict=True))
     identity["store"] = str(path)
     values = data["activations"].variable
+    if len(places) != values.sizes["place"]:
+        raise InputError(
+            f"{path / 'places.parquet'}: it has {len(places)} rows for the "
+            f"{values.sizes['place']} places of the store; write the store anew."
+        )
     return _labelled(values, places, identity["layers"], variants, identity)
 
 
@@ -268,20 +270,23 @@ def _fill(
     begun = filled.exists
     processes.wait()
     if processes.is_first():
-        if filled.exists:
-            filled.clean()
+        if begun:
+            filled.mend(places)
         else:
             width = reader().width
             filled.create(places, variants, layers, width, _rows(layers, width))
     processes.wait()
-    mine = processes.share(filled.blocks)
-    todo = [block for block in mine if not filled.holds(block)]
-    total, left = (sum(b.stop - b.start for b in blocks) for blocks in (mine, todo))
-    if begun:
-        log.info("%s: kept %d of %d prompts from before", filled.out, total - left, total)
-    done = len(mine) - len(todo)
+    blocks = filled.blocks
+    absent = [block for block in processes.share(blocks) if not filled.holds(block)]
+    # shared anew, so that no process waits for those whose share was not kept
+    left = sorted(processes.gather(absent))
+    todo = processes.share(left)
+    if begun and processes.is_first():
+        total, rest = (sum(b.stop - b.start for b in some) for some in (blocks, left))
+        log.info("%s: kept %d of %d prompts from before", filled.out, total - rest, total)
+    done = len(processes.share(range(len(blocks) - len(left))))
     with store.Background(filled) as write:
-        for block in progress.track(todo, "capture", total=len(mine), done=done):
+        for block in progress.track(todo, "capture", total=done + len(todo), done=done):
             values = reader().read(asked[block.prompt][block.start : block.stop])
             write(block, _finite(values, places, layers, block.start))
     processes.wait()

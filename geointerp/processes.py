@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from geointerp.errors import InputError
@@ -15,6 +16,15 @@ def share(items: Sequence[T]) -> list[T]:
     """Every n-th item, for the one of n processes that this is."""
     state = _state()
     return list(items) if state is None else list(items[state.process_index :: state.num_processes])
+
+
+def gather(items: list[T]) -> list[T]:
+    """The items of all processes, in each of them."""
+    if _state() is None:
+        return items
+    from accelerate.utils import gather_object
+
+    return gather_object(items)
 
 
 def is_first() -> bool:
@@ -37,7 +47,8 @@ def _state() -> Any:
     import torch
     from accelerate import PartialState
 
-    state = PartialState(cpu=not torch.cuda.is_available())
+    # a process that is done waits for the slowest, however long that takes
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=7))
     if state.num_processes != launched:
         # each would take itself for the only one
         raise InputError(

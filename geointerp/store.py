@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from geointerp import cards
 from geointerp.errors import InputError
-from geointerp.places import lon_lat
+from geointerp.places import lon_lat, validate
 
 if TYPE_CHECKING:
     import geopandas as gpd
 
-FORMAT = "geointerp activations 2"
+FORMAT = "geointerp activations 3"
 
 
 class Block(NamedTuple):
@@ -72,8 +72,8 @@ class Store:
     @property
     def exists(self) -> bool:
         """Whether there is a store to go on with."""
-        # the table of places is written last
-        return (self.path / "places.parquet").exists()
+        # the hash of the table is written last
+        return self.path == self.out or _TABLE_HASH in _attributes(self.path)
 
     def create(
         self,
@@ -150,12 +150,25 @@ class Store:
                 **checked,
             )
             array[:] = values
-        places.to_parquet(self.path / "places.parquet")
+        self._write_table(places)
 
-    def clean(self) -> None:
-        """Remove what a killed write left under a name of its own."""
+    def mend(self, places: gpd.GeoDataFrame) -> None:
+        """Remove what a killed write left under a name of its own, and redo a damaged table."""
         for stray in self.path.rglob("*.partial"):
             stray.unlink()
+        if not _holds_table(self.path):
+            self._write_table(places)
+
+    def _write_table(self, places: gpd.GeoDataFrame) -> None:
+        import zarr
+
+        table = self.path / _TABLE
+        partial = _unfinished(table)
+        places.to_parquet(partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, table)
+        zarr.open_group(self.path, mode="r+").attrs[_TABLE_HASH] = _file_hash(table)
 
     @property
     def blocks(self) -> list[Block]:
@@ -283,15 +296,41 @@ def read_identity(path: Path) -> dict[str, Any]:
     """
     if not path.exists() and _unfinished(path).exists():
         raise InputError(f"{path}: its capture was interrupted; run the same command to finish it.")
-    try:
-        attributes = json.loads((path / "zarr.json").read_text("utf-8"))["attributes"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: there is no store of activations here.") from error
+    attributes = _attributes(path)
+    if not attributes:
+        raise InputError(f"{path}: there is no store of activations here.")
     if attributes.get("format") != FORMAT:
         raise InputError(f"{path}: this is no store of the format '{FORMAT}'.")
     if path.name.endswith(".partial"):
         raise InputError(f"{path}: this store is not finished; run the same capture again.")
-    return attributes
+    # it tells files apart, not captures
+    return {k: v for k, v in attributes.items() if k != _TABLE_HASH}
+
+
+def read_places(path: Path) -> gpd.GeoDataFrame:
+    """The table of places of a store.
+
+    Raises
+    ------
+    InputError
+        If it is missing, changed, or no table of the places of this store.
+    """
+    import geopandas as gpd
+
+    table = path / _TABLE
+    if not _holds_table(path):
+        raise InputError(
+            f"{table}: this table is missing or not as it was written; run the same capture again "
+            "to make it anew."
+        )
+    try:
+        places = gpd.read_parquet(table)
+    except Exception as error:
+        said = str(error).partition("\n")[0]
+        raise InputError(
+            f"{table}: not readable as GeoParquet ({said}); write the store anew."
+        ) from error
+    return validate(places, str(table))
 
 
 def verify(path: Path) -> None:
@@ -314,6 +353,29 @@ def verify(path: Path) -> None:
 
 
 _ADDED = ("format", "identity_sha256")
+_TABLE = "places.parquet"
+_TABLE_HASH = "places_parquet_sha256"
+
+
+def _holds_table(path: Path) -> bool:
+    """Whether the table of places is there and as it was written."""
+    try:
+        return _file_hash(path / _TABLE) == _attributes(path).get(_TABLE_HASH)
+    except OSError:
+        return False
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _attributes(path: Path) -> dict[str, Any]:
+    """The attributes of a group; none where there is no group."""
+    try:
+        return json.loads((path / "zarr.json").read_text("utf-8"))["attributes"]
+    except (OSError, ValueError, KeyError):
+        return {}
 
 
 def _intact(chunk: Path) -> bool:
@@ -336,10 +398,9 @@ def _digest(identity: Mapping[str, Any]) -> str:
 
 
 def _refuse_other(path: Path, identity: Mapping[str, Any]) -> None:
-    try:
-        found = json.loads((path / "zarr.json").read_text("utf-8"))["attributes"]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path}: it holds something else; choose another output.") from error
+    found = _attributes(path)
+    if not found:
+        raise InputError(f"{path}: it holds something else; choose another output.")
     for key in ("format", *identity):
         wanted = FORMAT if key == "format" else json.loads(json.dumps(identity[key]))
         if found.get(key) != wanted:

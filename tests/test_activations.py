@@ -1,4 +1,5 @@
 import filecmp
+import hashlib
 import os
 import shutil
 import subprocess
@@ -145,7 +146,7 @@ def test_a_foreign_folder_of_the_unfinished_name_is_not_touched(gpt2, few, tmp_p
     assert (foreign / "thesis.txt").read_text() == "mine"
 
 
-@pytest.mark.parametrize("at", ["rename", "card", "create"])
+@pytest.mark.parametrize("at", ["rename", "card", "create", "table"])
 def test_a_kill_at_the_start_or_the_end_loses_nothing(gpt2, few, tmp_path, monkeypatch, caplog, at):
     import zarr
 
@@ -153,8 +154,10 @@ def test_a_kill_at_the_start_or_the_end_loses_nothing(gpt2, few, tmp_path, monke
         pass
 
     def dies(path, *args, **kwargs):
-        if at == "create" or (at == "rename" and path.name != "killed.zarr.partial"):
+        if at in ("create", "table") or (at == "rename" and path.name != "killed.zarr.partial"):
             real(path, *args, **kwargs)
+        if at == "table":
+            os.truncate(args[0], 1000)
         if at != "rename" or path.name == "killed.zarr.partial":
             raise Killed
 
@@ -162,6 +165,7 @@ def test_a_kill_at_the_start_or_the_end_loses_nothing(gpt2, few, tmp_path, monke
         "rename": (store.os, "replace"),
         "card": (store.cards, "write"),
         "create": (zarr, "open_group"),
+        "table": (gpd.GeoDataFrame, "to_parquet"),
     }[at]
     real = getattr(place, name)
     gi.activations.capture(gpt2, few, out=tmp_path / "whole.zarr")
@@ -173,7 +177,7 @@ def test_a_kill_at_the_start_or_the_end_loses_nothing(gpt2, few, tmp_path, monke
     assert not out.exists()
     with caplog.at_level("INFO"):
         gi.activations.capture(gpt2, few, out=out)
-    assert ("kept 5 of 5 prompts" in caplog.text) == (at != "create")
+    assert ("kept 5 of 5 prompts" in caplog.text) == (at in ("rename", "card"))
     assert same_tree(tmp_path / "whole.zarr", out)
 
 
@@ -226,6 +230,75 @@ def test_a_damaged_chunk_is_seen_and_made_anew(gpt2, few, tmp_path, caplog, dama
         gi.activations.capture(gpt2, few, out=out)
     assert "kept 0 of 5 prompts" in caplog.text
     assert same_tree(whole, out)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "reverse"])
+def test_a_table_that_is_not_as_it_was_written_is_seen_and_made_anew(
+    gpt2, few, tmp_path, caplog, damage
+):
+    out = tmp_path / "acts.zarr"
+    gi.activations.capture(gpt2, few, out=out)
+    whole = tmp_path / "whole.zarr"
+    shutil.copytree(out, whole)
+    table = out / "places.parquet"
+    data = bytearray(table.read_bytes())
+    if damage == "remove":
+        table.unlink()
+    elif damage == "reverse":
+        gpd.read_parquet(table).iloc[::-1].to_parquet(table)
+    else:
+        data[40] ^= 1
+        table.write_bytes(data if damage == "flip" else data[: len(data) // 2])
+    for verify in (True, False):
+        with pytest.raises(InputError, match=r"places\.parquet: this table is missing or not as"):
+            gi.activations.open(out, verify=verify)
+    with caplog.at_level("INFO"):
+        gi.activations.capture(gpt2, few, out=out)
+    assert "kept 5 of 5 prompts" in caplog.text
+    assert same_tree(whole, out)
+
+
+def test_another_version_keeps_the_table_and_redoes_a_damaged_one(
+    gpt2, few, tmp_path, monkeypatch, caplog
+):
+    out = tmp_path / "acts.zarr"
+    write = gpd.GeoDataFrame.to_parquet
+    with monkeypatch.context() as patch:
+        patch.setattr(gpd.GeoDataFrame, "to_parquet", lambda t, p: write(t, p, compression="gzip"))
+        gi.activations.capture(gpt2, few, out=out)
+    before = (out / "places.parquet").read_bytes()
+    os.rename(out, tmp_path / "acts.zarr.partial")
+    with caplog.at_level("INFO"):
+        gi.activations.capture(gpt2, few, out=out)
+    assert "kept 5 of 5 prompts" in caplog.text
+    assert (out / "places.parquet").read_bytes() == before
+    (out / "places.parquet").write_bytes(before[:-9])
+    acts = gi.activations.capture(gpt2, few, out=out)
+    assert (out / "places.parquet").read_bytes() != before
+    assert acts["name"].values.tolist() == few["name"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (lambda few: few.iloc[:3], "it has 3 rows for the 5 places"),
+        (lambda few: few.drop(columns="name"), "there is no column 'name'"),
+        (lambda few: pd.DataFrame(few.drop(columns="geometry")), "not readable as GeoParquet"),
+    ],
+)
+def test_a_table_written_elsewhere_that_does_not_fit_is_one_sentence(
+    gpt2, few, tmp_path, table, said
+):
+    import zarr
+
+    out = tmp_path / "acts.zarr"
+    gi.activations.capture(gpt2, few, out=out)
+    table(few).to_parquet(out / "places.parquet")
+    digest = hashlib.sha256((out / "places.parquet").read_bytes()).hexdigest()
+    zarr.open_group(out, mode="r+").attrs["places_parquet_sha256"] = digest
+    with pytest.raises(InputError, match=rf"places\.parquet: {said}") as caught:
+        gi.activations.open(out)
+    assert "\n" not in str(caught.value)
 
 
 def test_what_does_not_fit_the_dtype_is_an_error(gpt2, few, tmp_path):
@@ -341,8 +414,8 @@ def same_tree(a: Path, b: Path) -> bool:
     return all(filecmp.cmp(a / p, b / p, shallow=False) for p in files)
 
 
-# one process that has imported everything forks those that are killed
-KILLS = """
+# one process that has imported everything forks those that do the work
+START = """
 import os, random, shutil, signal, socket, sys, time, traceback
 import accelerate, geopandas, torch, transformers, xarray, zarr
 import geointerp as gi
@@ -378,6 +451,11 @@ def start(out):
 def ends(children):
     return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
 
+"""
+
+KILLS = (
+    START
+    + """
 def until(path):
     while not os.path.exists(path):
         time.sleep(0.001)
@@ -407,6 +485,27 @@ for trial in range(trials):
     print(trial, chunks, "files were written when it was killed", flush=True)
     assert ends(start(out)) == [0] * processes
 """
+)
+
+SHARES = (
+    START
+    + """
+write = store.Store.write
+
+def told(filled, block, values):
+    os.write(1, f"{os.getpid()} {block.number}\\n".encode())
+    write(filled, block, values)
+
+out = folder + "/some.zarr"
+assert ends(start(folder + "/whole.zarr")) == [0] * processes
+shutil.copytree(folder + "/whole.zarr", out)
+# those that the second of two processes made
+for number in range(1, 25, 2):
+    shutil.rmtree(f"{out}/activations/c/0/{number}")
+store.Store.write = told
+assert ends(start(out)) == [0] * processes
+"""
+)
 
 
 def kill_and_go_on(tmp_path, processes, trials, seed=0):
@@ -458,13 +557,28 @@ def test_two_processes_give_the_store_of_one(tmp_path):
     assert same_tree(*stores)
 
 
+def test_two_processes_share_what_is_left_by_one(tmp_path):
+    script = tmp_path / "shares.py"
+    script.write_text(SHARES)
+    done = subprocess.run(
+        [sys.executable, script, tmp_path, "2", "0", "0"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    written = {}
+    for line in done.stdout.splitlines():
+        process, number = line.split()
+        written.setdefault(process, []).append(int(number))
+    assert sorted(written.values()) == [list(range(1, 25, 4)), list(range(3, 25, 4))]
+    assert same_tree(tmp_path / "whole.zarr", tmp_path / "some.zarr")
+
+
 def test_an_empty_folder_is_filled(gpt2, few, tmp_path):
     (tmp_path / "acts.zarr").mkdir()
     acts = gi.activations.capture(gpt2, few, out=tmp_path / "acts.zarr")
     assert np.isfinite(acts.values).all()
-    (tmp_path / "acts.zarr" / "places.parquet").unlink()
-    with pytest.raises(InputError, match=r"its table places\.parquet is missing"):
-        gi.activations.open(tmp_path / "acts.zarr")
 
 
 def test_what_a_killed_write_left_is_removed(gpt2, few, tmp_path):
