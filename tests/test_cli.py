@@ -676,5 +676,5 @@ def test_help_comes_from_the_docstrings():
     assert done.returncode == 0
     text = " ".join(done.stdout.split())
     assert "store one vector per layer, resumably." in text
-    assert "Tokens that go through the model at once." in text
+    assert "Tokens that go through the model at once;" in text
     assert "An atlas there is replaced." in " ".join(run("atlas", "--help").stdout.split())
