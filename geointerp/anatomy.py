@@ -85,16 +85,17 @@ class Anatomy:
     width : int
         The size of the residual stream.
     depth : int
-    normed : bool
-        Whether the model's own last hidden state is another than the last block's output:
-        it is then taken after the final norm.
+    normed : bool or None
+        Whether the model's own last hidden state is taken after a final norm, whose input is
+        the last block's output; False if it is that output. None if it is neither, or is not
+        known.
     """
 
     blocks: list[torch.nn.Module]
     paths: list[str]
     width: int
     depth: int
-    normed: bool
+    normed: bool | None
     _calls: list[Call] = field(repr=False)
     _layers: list[Call] = field(repr=False)
     _tokens: torch.Tensor = field(repr=False)
@@ -190,7 +191,7 @@ def watch(backbone: torch.nn.Module, vocabulary: int, name: str, avoid: set[int]
                     paths=[c.path for c in layers],
                     width=int(outputs[0].shape[-1]) if outputs[0] is not None else 0,
                     depth=len(layers),
-                    normed=bool(states) and not _same(outputs[-1], states[-1]),
+                    normed=_is_normed(layers[-1], states[-1], calls) if states else None,
                     _calls=calls,
                     _layers=layers,
                     _tokens=inputs["input_ids"],
@@ -198,7 +199,7 @@ def watch(backbone: torch.nn.Module, vocabulary: int, name: str, avoid: set[int]
     if len(states) < 2:
         raise InputError(f"{name}: no blocks are found that pass on a vector per token.")
     width = int(states[-1].shape[-1])
-    return Anatomy([], [], width, len(states) - 1, False, calls, [], inputs["input_ids"])
+    return Anatomy([], [], width, len(states) - 1, None, calls, [], inputs["input_ids"])
 
 
 def rows(value: torch.Tensor, axes: Axes, batch: int) -> torch.Tensor:
@@ -235,11 +236,13 @@ def tensor_of(value: Any) -> torch.Tensor | None:
 
 
 def _run(backbone: torch.nn.Module, inputs: dict[str, Any]) -> Any:
-    options = {"output_hidden_states": True, "return_dict": True, "use_cache": False}
-    try:
-        return backbone(**inputs, **options)
-    except TypeError:
-        return backbone(**inputs)
+    states = {"output_hidden_states": True, "return_dict": True}
+    for options in ({**states, "use_cache": False}, states):
+        try:
+            return backbone(**inputs, **options)
+        except TypeError:
+            continue
+    return backbone(**inputs)
 
 
 def _states(output: Any) -> list[torch.Tensor]:
@@ -303,6 +306,16 @@ def _chain(backbone: torch.nn.Module, calls: Sequence[Call]) -> list[Call]:
         if best is None or key > best[0]:
             best = key, run
     return best[1] if best else []
+
+
+def _is_normed(last: Call, state: torch.Tensor, calls: Sequence[Call]) -> bool | None:
+    if _same(_rows(last.output), state):
+        return False
+    readers = [c for c in calls if c.start > last.end and _is_norm(c)]
+    for call in readers:
+        if any(_same(v, last.output) for v in call.inputs) and _same(_rows(call.output), state):
+            return True
+    return None
 
 
 def _parts(
