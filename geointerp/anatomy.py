@@ -2,13 +2,14 @@
 
 No table of architectures: the blocks are the modules of one list through which the
 residual stream passes, each one's output the next one's input; a block's parts are the
-modules whose outputs are seen to be added to the stream.
+modules whose outputs are seen to be added to the stream, and what is called attention is seen
+to carry something from one token to another.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -65,6 +66,8 @@ class Call:
     number: int
     start: int
     inputs: list[torch.Tensor]
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
     end: int = -1
     output: torch.Tensor | None = None
 
@@ -82,18 +85,27 @@ class Anatomy:
     width : int
         The size of the residual stream.
     depth : int
-    normed : bool
-        Whether the model's own last hidden state is another than the last block's output:
-        it is then taken after the final norm.
+    normed : bool or None
+        Whether the model's own last hidden state is taken after a final norm, whose input is
+        the last block's output; False if it is that output. None if it is neither, or is not
+        known.
     """
 
     blocks: list[torch.nn.Module]
     paths: list[str]
     width: int
     depth: int
-    normed: bool
+    normed: bool | None
     _calls: list[Call] = field(repr=False)
     _layers: list[Call] = field(repr=False)
+    _tokens: torch.Tensor = field(repr=False)
+
+    def __post_init__(self) -> None:
+        # at once: it calls modules, which may have hooks later
+        self._found = [
+            _parts(self._stream(i), b.output, self._inner(b), self._tokens)
+            for i, b in enumerate(self._layers)
+        ]
 
     def point(self, layer: int, site: str) -> Point | None:
         """Where a site of a layer is read; None if the layer has no such site.
@@ -115,10 +127,12 @@ class Anatomy:
             return _point(block, self._stream(layer), before=True)
         if site == "resid_post":
             return _point(block, block.output)
-        inner = [c for c in self._calls if block.start < c.start and 0 <= c.end < block.end]
         if site in SITES:
-            return _parts(self._stream(layer), block.output, inner).get(site)
-        return _by_path(block, inner, site)
+            return self._found[layer].get(site)
+        return _by_path(block, self._inner(block), site)
+
+    def _inner(self, block: Call) -> list[Call]:
+        return [c for c in self._calls if block.start < c.start and 0 <= c.end < block.end]
 
     def _stream(self, layer: int) -> torch.Tensor | None:
         """The input of a block that is the residual stream: what the block before gave."""
@@ -171,18 +185,21 @@ def watch(backbone: torch.nn.Module, vocabulary: int, name: str, avoid: set[int]
         seen = [any(_same(o, s) for s in states) for o in outputs]
         # all but the last, after which a final norm may come
         if not states or all(seen[:-1]):
-            return Anatomy(
-                blocks=[c.module for c in layers],
-                paths=[c.path for c in layers],
-                width=int(outputs[0].shape[-1]) if outputs[0] is not None else 0,
-                depth=len(layers),
-                normed=bool(states) and not _same(outputs[-1], states[-1]),
-                _calls=calls,
-                _layers=layers,
-            )
+            with torch.inference_mode():
+                return Anatomy(
+                    blocks=[c.module for c in layers],
+                    paths=[c.path for c in layers],
+                    width=int(outputs[0].shape[-1]) if outputs[0] is not None else 0,
+                    depth=len(layers),
+                    normed=_is_normed(layers[-1], states[-1], calls) if states else None,
+                    _calls=calls,
+                    _layers=layers,
+                    _tokens=inputs["input_ids"],
+                )
     if len(states) < 2:
         raise InputError(f"{name}: no blocks are found that pass on a vector per token.")
-    return Anatomy([], [], states[-1].shape[-1], len(states) - 1, False, calls, [])
+    width = int(states[-1].shape[-1])
+    return Anatomy([], [], width, len(states) - 1, None, calls, [], inputs["input_ids"])
 
 
 def rows(value: torch.Tensor, axes: Axes, batch: int) -> torch.Tensor:
@@ -219,11 +236,13 @@ def tensor_of(value: Any) -> torch.Tensor | None:
 
 
 def _run(backbone: torch.nn.Module, inputs: dict[str, Any]) -> Any:
-    options = {"output_hidden_states": True, "return_dict": True, "use_cache": False}
-    try:
-        return backbone(**inputs, **options)
-    except TypeError:
-        return backbone(**inputs)
+    states = {"output_hidden_states": True, "return_dict": True}
+    for options in ({**states, "use_cache": False}, states):
+        try:
+            return backbone(**inputs, **options)
+        except TypeError:
+            continue
+    return backbone(**inputs)
 
 
 def _states(output: Any) -> list[torch.Tensor]:
@@ -248,7 +267,7 @@ def _calls_of(backbone: torch.nn.Module) -> Iterator[list[Call]]:
             number = counts[path] = counts.get(path, -1) + 1
             # copied: some models add to a tensor in place
             inputs = [v.clone() for v in given_to(args, kwargs)]
-            call = Call(path, module, number, next(clock), inputs)
+            call = Call(path, module, number, next(clock), inputs, args, kwargs)
             calls.append(call)
             open_calls.append(call)
 
@@ -289,19 +308,35 @@ def _chain(backbone: torch.nn.Module, calls: Sequence[Call]) -> list[Call]:
     return best[1] if best else []
 
 
+def _is_normed(last: Call, state: torch.Tensor, calls: Sequence[Call]) -> bool | None:
+    if _same(_rows(last.output), state):
+        return False
+    readers = [c for c in calls if c.start > last.end and _is_norm(c)]
+    for call in readers:
+        if any(_same(v, last.output) for v in call.inputs) and _same(_rows(call.output), state):
+            return True
+    return None
+
+
 def _parts(
-    start: torch.Tensor | None, end: torch.Tensor | None, inner: Sequence[Call]
+    start: torch.Tensor | None,
+    end: torch.Tensor | None,
+    inner: Sequence[Call],
+    tokens: torch.Tensor,
 ) -> dict[str, Point]:
     """The sites of a block that are found by what is added to the residual stream."""
     if start is None or end is None or start.numel() != end.numel():
         return {}
     branches = [c for c in inner if c.output is not None and c.output.numel() == start.numel()]
     for reader in inner:
+        if _is_norm(reader) and _same(reader.output, end):
+            # it ends the block: the sum that it reads holds the MLP too
+            continue
         for value in reader.inputs:
             if value.numel() != start.numel() or _same(value, start):
                 continue
             added = _added(start, value, [c for c in branches if c.end < reader.start])
-            if added is None:
+            if added is None or not _is_attention(added, start, end, inner, tokens):
                 continue
             found = {
                 "resid_mid": _point(reader, value, before=True),
@@ -311,6 +346,84 @@ def _parts(
             }
             return {site: point for site, point in found.items() if point is not None}
     return _parallel(start, end, branches)
+
+
+def _is_attention(
+    added: Call,
+    start: torch.Tensor,
+    end: torch.Tensor,
+    inner: Sequence[Call],
+    tokens: torch.Tensor,
+) -> bool:
+    """Whether what is added comes from a mixer of tokens, with no MLP between."""
+    if _mixes(added):
+        return not _embeds(added, tokens)
+    # a norm of the stream, which in half precision may look like what is added to it
+    if any(_same(v, start) for v in added.inputs):
+        return False
+    # the mixer's own projection or, beside it, a norm
+    mixers = [
+        c
+        for c in inner
+        if not _same(c.output, end)
+        and (
+            c.start < added.start < c.end
+            or (c.end < added.start and _is_norm(added) and _gives(c, added))
+        )
+    ]
+    return any(_mixes(c) for c in mixers)
+
+
+def _mixes(call: Call) -> bool:
+    """Whether what a module gives at later tokens changes with what it gets at the first."""
+
+    def turned(value: torch.Tensor) -> torch.Tensor:
+        axes = _axes(value)
+        if axes is None or not value.is_floating_point() or value.numel() <= _BATCH * _LENGTH:
+            return value
+        value = value.clone()
+        by_token = value.unflatten(0, (_BATCH, -1)) if axes.token < 0 else value
+        first = by_token.select(1 if axes.token < 0 else axes.token, 0)
+        # not negated, which a product of two gates would undo
+        first.copy_(first.flip(-1))
+        return value
+
+    return _changes(call, turned)
+
+
+def _embeds(call: Call, tokens: torch.Tensor) -> bool:
+    """Whether a module is given the token ids themselves, and makes use of them."""
+    if not any(_same(v, tokens) for v in call.inputs):
+        return False
+    return _changes(call, lambda v: v.flip(1) if _same(v, tokens) else v)
+
+
+def _changes(call: Call, change: Callable[[torch.Tensor], torch.Tensor]) -> bool:
+    """Whether a module, called anew with other inputs, gives something else at later tokens."""
+    given = iter(call.inputs)
+
+    def other(value: Any) -> Any:
+        return change(next(given)) if isinstance(value, torch.Tensor) else value
+
+    args = [other(v) for v in call.args]
+    kwargs = {name: other(v) for name, v in call.kwargs.items()}
+    try:
+        again = _rows(tensor_of(call.module(*args, **kwargs)))
+    except Exception:
+        # called out of turn, a module may do anything
+        return False
+    was = _rows(call.output)
+    if was is None or again is None or was.shape != again.shape or not was.is_floating_point():
+        return False
+    eps = torch.finfo(was.dtype).eps
+    was, again = was[:, 1:].double(), again[:, 1:].double()
+    apart = (again - was).norm(dim=-1) / was.norm(dim=-1).clamp_min(1e-12)
+    # mixtures of experts round otherwise in other company
+    return bool(apart.max() > max(1e-5, 2 * eps))
+
+
+def _gives(giver: Call, taker: Call) -> bool:
+    return any(_same(v, giver.output) for v in taker.inputs)
 
 
 def _mlp_in(reader: Call, value: torch.Tensor, inner: Sequence[Call]) -> Point | None:
@@ -347,12 +460,12 @@ def _parallel(start: torch.Tensor, end: torch.Tensor, branches: Sequence[Call]) 
     outer = [c for c in branches if not any(o.start < c.start and c.end < o.end for o in branches)]
     for a in outer:
         for m in outer:
-            if "att" not in a.path.rpartition(".")[2] or a is m:
+            if a is m:
                 continue
             assert a.output is not None
             assert m.output is not None
             both = a.output.reshape(start.shape) + m.output.reshape(start.shape)
-            if _is_sum(start, end, both):
+            if _is_sum(start, end, both) and _mixes(a) and not _mixes(m):
                 points = {
                     "attn_out": _point(a, a.output),
                     "mlp_out": _point(m, m.output),
@@ -434,4 +547,7 @@ def _same(a: torch.Tensor | None, b: torch.Tensor | None) -> bool:
 
 
 def _is_norm(call: Call) -> bool:
-    return "norm" in type(call.module).__name__.lower()
+    # a whole part of a model of that name may bear it too
+    if call.output is None or "norm" not in type(call.module).__name__.lower():
+        return False
+    return any(v.shape == call.output.shape for v in call.inputs)

@@ -24,7 +24,8 @@ def describe(model: Model) -> dict[str, Any]:
     dict
         Of `model`, `class`, `layers` (how many), `hidden`, `dtype`; `encoder`, whether what a
         token holds depends on those after it; `normed`, whether the model's own last hidden
-        state is taken after a final norm, None where that is not known; `sites`, for each a
+        state is the last layer's `resid_post` after a final norm rather than that itself, None
+        where it is neither or is not known; `sites`, for each a
         list of `layers`, `path` and `read` ("input", "output" or "hidden states"); and
         `modules`, the layers of every further path that can be given as a site.
     """
@@ -48,8 +49,7 @@ def describe(model: Model) -> dict[str, Any]:
         "hidden": model.hidden,
         "dtype": model.dtype,
         "encoder": _looks_ahead(model),
-        # not known where the states are the model's own
-        "normed": model.anatomy.normed if model.blocks else None,
+        "normed": model.anatomy.normed,
         "sites": sites,
         "modules": modules,
     }
@@ -113,18 +113,18 @@ def lines(about: dict[str, Any]) -> Iterator[str]:
         if about["encoder"]
         else "each token sees only what comes before it"
     )
-    if about["normed"] is None:
+    if not about["modules"]:
         yield (
             "no blocks are found in it: only resid_pre and resid_post are read, from its own "
             "hidden states, of which the last may be taken after a final norm"
         )
         return
     post = f"resid_post of layer {last}"
-    yield (
-        f"its last hidden state is taken after a final norm; {post} is before that norm"
-        if about["normed"]
-        else f"its last hidden state is {post}; no norm comes after it"
-    )
+    yield {
+        True: f"its last hidden state is taken after a final norm; {post} is before that norm",
+        False: f"its last hidden state is {post}; no norm comes after it",
+        None: f"its last hidden state is not seen to be {post}, with a final norm or without",
+    }[about["normed"]]
     rows = [("site", "layers", "module", "read")]
     for site, entries in about["sites"].items():
         rows += [(site, _ranges(e["layers"]), e["path"], e["read"]) for e in entries]

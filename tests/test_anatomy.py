@@ -1,5 +1,6 @@
 """Every architecture that transformers can build tiny, against its own hidden states."""
 
+import contextlib
 import inspect
 
 import architectures
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 import geointerp as gi
-from geointerp import hooks
+from geointerp import hooks, sites
+from geointerp.anatomy import given_to, tensor_of
 from geointerp.errors import InputError
 
 # what cannot be read, and why
@@ -27,6 +29,20 @@ WITHOUT_BLOCKS = {
     ("masked", "squeezebert"),
     ("masked", "xlm"),
     ("seq2seq", "led"),
+}
+# the last hidden state is neither the last block's output nor a norm of it alone
+OTHERWISE = {
+    ("causal", "deepseek_v4"): "its several streams are made one before the norm.",
+    ("causal", "hy_v4"): "its several streams are made one before the norm.",
+    ("causal", "inkling2_text"): "a mix of several blocks' outputs is normed.",
+    ("causal", "qwen4_exp"): "its several streams are normed first and then made one.",
+    ("causal", "qwen4_exp_text"): "its several streams are normed first and then made one.",
+    ("masked", "funnel"): "blocks that pool and a decoder come after those that are read.",
+}
+# what carries something from one token to another beside attention
+MIXED_ELSEWHERE = {
+    ("causal", "inkling_text"): "the MLP's output goes through a convolution.",
+    ("causal", "longcat_flash"): "a block has two attentions and two MLPs; the first is read.",
 }
 TYPES = [
     (kind, model_type)
@@ -73,6 +89,8 @@ def test_resid_post_is_the_models_own_hidden_state(kind, model_type):
         # gemma3n has its four streams first
         states = [s.movedim(0, 2) if s.shape[0] == 4 else s for s in states_of(model, inputs)]
         states = [state.flatten(2) for state in states]
+        with outside(model) as passed:
+            model.backbone(**inputs)
         post = hooks.read(model, inputs, layers, "resid_post", lambda _, t: t.clone())
         pre = hooks.read(model, inputs, layers, "resid_pre", lambda _, t: t.clone())
     assert sorted(post) == layers
@@ -82,8 +100,50 @@ def test_resid_post_is_the_models_own_hidden_state(kind, model_type):
         if layer < model.depth - 1:
             assert any(same(post[layer], s) for s in states), layer
             assert same(pre[layer + 1], post[layer]) or model_type == "rwkv", layer
-    # the last state is taken after a final norm, where the anatomy says so
-    assert same(post[model.depth - 1], states[-1]) != model.anatomy.normed
+    if not model.blocks:
+        assert model.anatomy.normed is None
+        return
+    last = post[model.depth - 1]
+    norms = [
+        module
+        for module, given, output in passed
+        if "norm" in type(module).__name__.lower()
+        and any(same(value, last) for value in given)
+        and same(output, states[-1])
+    ]
+    if (kind, model_type) in OTHERWISE:
+        assert not norms
+        assert not same(last, states[-1])
+        assert model.anatomy.normed is None
+    elif same(last, states[-1]):
+        assert model.anatomy.normed is False
+    else:
+        assert norms
+        assert model.anatomy.normed is True
+
+
+@contextlib.contextmanager
+def outside(model):
+    """What each module outside of the blocks is given and gives, in one forward pass."""
+    passed = []
+
+    def keep(module, args, kwargs, output):
+        output = tensor_of(output)
+        if output is not None:
+            given = [value.clone() for value in given_to(args, kwargs)]
+            passed.append((module, given, output.clone()))
+
+    inner = {id(module) for block in model.blocks for module in block.modules()}
+    handles = [
+        module.register_forward_hook(keep, with_kwargs=True)
+        for module in model.backbone.modules()
+        if id(module) not in inner and module is not model.backbone
+    ]
+    try:
+        yield passed
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def same(a, b):
@@ -96,16 +156,75 @@ def test_what_is_added_is_what_the_stream_gains(kind, model_type):
         return
     model = wrapped(kind, model_type)
     inputs = inputs_of(model)
+    changed = {**inputs, "input_ids": inputs["input_ids"].clone()}
+    changed["input_ids"][:, 0] += 1
+    with torch.inference_mode():
+        seen, normed = all_sites(model, inputs)
+        silent, _ = all_sites(model, inputs, silence="attn_out")
+        if all("attn_out" in at for at in seen.values()):
+            # without attention no token hears of another
+            other, _ = all_sites(model, changed, silence="attn_out")
+            deaf = same(*(each[model.depth - 1]["resid_post"][:, 1:] for each in (silent, other)))
+            assert deaf == ((kind, model_type) not in MIXED_ELSEWHERE)
     for layer in range(model.depth):
-        have = [site for site in hooks.SITES if model.anatomy.point(layer, site)]
-        with torch.inference_mode():
-            seen = {
-                site: hooks.read(model, inputs, [layer], site, lambda _, t: t.clone())[layer]
-                for site in have
-            }
-        if "resid_mid" in seen and "attn_out" in seen:
-            gained = seen["resid_mid"] - seen["resid_pre"]
-            assert aligned(gained, seen["attn_out"]), (layer, "attn_out")
+        at = seen[layer]
+        if "attn_out" in at and "resid_mid" in at:
+            assert aligned(at["resid_mid"] - at["resid_pre"], at["attn_out"]), layer
+            # nothing but this module's output stands between the two
+            assert same(silent[layer]["resid_mid"], silent[layer]["resid_pre"]), layer
+        elif "attn_out" in at:
+            both = at["attn_out"] + at["mlp_out"]
+            assert aligned(at["resid_post"] - at["resid_pre"], both), layer
+        if "mlp_out" in at and "resid_mid" in at:
+            # of a sum that is normed, what the norm is given
+            ends = normed.get(layer) or [at["resid_post"]]
+            assert any(
+                aligned(end - at[start], at["mlp_out"])
+                for end in ends
+                for start in ("resid_mid", "mlp_in")
+                if end.shape == at[start].shape
+            ), layer
+
+
+def all_sites(model, inputs, silence=None):
+    """Every site of each layer, and what is given to a norm that gives `resid_post`.
+
+    With a site to silence, the module that gives it gives zeros.
+    """
+    layers = range(model.depth)
+    points = {(i, site): model.anatomy.point(i, site) for i in layers for site in hooks.SITES}
+    norms = []
+
+    def keep_norm(module, args, kwargs, output):
+        pair = [given_to(args, kwargs)[0], tensor_of(output)]
+        # some have tokens before prompts
+        norms.append([v.transpose(0, 1).clone() if v.shape[0] == 9 else v.clone() for v in pair])
+
+    def zero(module, args, output):
+        tensor_of(output).zero_()
+
+    with contextlib.ExitStack() as stack:
+        for module in {p.module for (_, site), p in points.items() if p and site == silence}:
+            stack.callback(module.register_forward_hook(zero).remove)
+        found = {
+            site: stack.enter_context(
+                hooks.record(
+                    model, [i for i in layers if points[i, site]], site, keep=lambda _, t: t.clone()
+                )
+            )
+            for site in hooks.SITES
+        }
+        for block in set(model.blocks):
+            for module in block.modules():
+                if type(module).__name__.lower().endswith("norm"):
+                    hook = module.register_forward_hook(keep_norm, with_kwargs=True)
+                    stack.callback(hook.remove)
+        model.backbone(**inputs)
+        seen = {i: {site: found[site][i] for site in found if i in found[site]} for i in layers}
+    normed = {
+        i: [given for given, output in norms if same(output, seen[i]["resid_post"])] for i in layers
+    }
+    return seen, normed
 
 
 def aligned(gained, part):
@@ -154,6 +273,54 @@ def test_sites_by_hand(model_type, paths):
         assert point is not None, site
         said = point.path.removeprefix(f"{block}.") + (":input" if point.before else "")
         assert said == path, site
+
+
+@pytest.mark.parametrize(
+    ("kind", "model_type", "layer", "read_instead"),
+    [
+        # the sum that ends the block, of attention and MLPs in a stream of another width
+        ("masked", "mobilebert", 1, "output.bottleneck.dense"),
+        # a whole block that several layers share, before the mixer of each
+        ("causal", "zamba", 1, "linear"),
+        ("causal", "zamba2", 1, "linear"),
+        # an embedding of n-grams, before attention
+        ("causal", "qwen4_exp_text", 0, "ple"),
+        # without its CUDA kernel its attention gives zeros
+        ("masked", "mra", 1, "attention.output.dense"),
+    ],
+)
+def test_what_is_added_first_need_not_be_attention(kind, model_type, layer, read_instead):
+    model = wrapped(kind, model_type)
+    for site in ("resid_mid", "attn_out", "mlp_in", "mlp_out"):
+        assert model.anatomy.point(layer, site) is None, site
+    assert model.anatomy.point(layer, read_instead) is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "model_type"),
+    [("causal", "llama"), ("causal", "gemma2"), ("masked", "bert"), ("seq2seq", "mt5")],
+)
+def test_half_precision_has_the_same_sites(kind, model_type):
+    full = wrapped(kind, model_type)
+    half = gi.models.wrap(architectures.tiny(kind, model_type).bfloat16(), None, name=model_type)
+    for layer in range(full.depth):
+        for site in hooks.SITES:
+            points = [model.anatomy.point(layer, site) for model in (full, half)]
+            assert points[0].path == points[1].path, (layer, site)
+            assert points[0].before == points[1].before, (layer, site)
+
+
+def test_the_last_state_that_is_no_norm_of_the_last_block():
+    model = wrapped("causal", "inkling2_text")
+    about = {"model": "m", "class": "c", "layers": 3, "hidden": 32, "dtype": "float32"}
+    about |= {
+        "encoder": False,
+        "normed": model.anatomy.normed,
+        "sites": {},
+        "modules": {"mlp": [0]},
+    }
+    said = list(sites.lines(about))
+    assert said[4].startswith("its last hidden state is not seen to be resid_post of layer 2")
 
 
 def test_sites_of_a_post_norm_encoder():
