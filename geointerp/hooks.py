@@ -11,7 +11,7 @@ from geointerp.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from geointerp.anatomy import Point
+    from geointerp.calls import Point
     from geointerp.models import Model
 
     Keep = Callable[[int, torch.Tensor], torch.Tensor]
@@ -133,7 +133,7 @@ def record(
     InputError
         A site that is unknown or that a block does not have.
     """
-    from geointerp.anatomy import given_to, rows, tensor_of
+    from geointerp.calls import given_to, rows, tensor_of
 
     seen: dict[int, torch.Tensor] = {}
     points = {layer: point(model, layer, site) for layer in layers}

@@ -72,7 +72,7 @@ class Model:
             for key, value in vars(config).items()
             if key.endswith("token_id") and isinstance(value, int)
         }
-        return watch(self.backbone, self._vocabulary, self.name, special)
+        return watch(self.backbone, self._vocabulary, self.name, avoid=special, device=self.device)
 
     @property
     def blocks(self) -> list[torch.nn.Module]:

@@ -9,7 +9,7 @@ import torch
 
 import geointerp as gi
 from geointerp import hooks, sites
-from geointerp.anatomy import given_to, tensor_of
+from geointerp.calls import given_to, tensor_of
 from geointerp.errors import InputError
 
 # what cannot be read, and why
