@@ -126,9 +126,8 @@ def test_another_run_is_refused_with_the_difference_named(gpt2, few, tmp_path):
         gi.activations.capture(gpt2, few.assign(population=1), out=out)
     with torch.no_grad():
         gpt2.blocks[0].mlp.c_proj.bias += 1
-    changed = gi.models.wrap(gpt2.model, gpt2.tokenizer)
     with pytest.raises(InputError, match="weights_sha256"):
-        gi.activations.capture(changed, few, out=out)
+        gi.activations.capture(gpt2, few, out=out)
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.txt").write_text("mine")
