@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 from collections.abc import Sequence
 from datetime import timedelta
@@ -42,9 +44,13 @@ def wait() -> None:
 
 def _state() -> Any:
     launched = int(os.environ.get("WORLD_SIZE", "1"))
-    if launched == 1:
-        return None
+    return None if launched == 1 else _joined(launched)
+
+
+@functools.cache
+def _joined(launched: int) -> Any:
     import torch
+    import torch.distributed
     from accelerate import PartialState
 
     # a process that is done waits for the slowest, however long that takes
@@ -54,4 +60,6 @@ def _state() -> Any:
         raise InputError(
             f"{launched} processes were launched, but accelerate joins {state.num_processes}."
         )
+    # what still listens when Python ends would be terminated, and the run be taken for failed
+    atexit.register(torch.distributed.destroy_process_group)
     return state
