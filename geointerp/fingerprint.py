@@ -43,8 +43,9 @@ def trace(model: Any) -> list[Any] | None:
             return None
         try:
             # the sum sees what is written through .data, which the version does not
+            half = value.dtype in (torch.float16, torch.bfloat16)
             parts = value.detach().reshape(-1).split(1 << 22)
-            total = sum(float(part.sum(dtype=torch.float64)) for part in parts)
+            total = sum(float(part.sum(dtype=torch.float32 if half else None)) for part in parts)
             found.append((name, value.data_ptr(), value._version, total))
         except (RuntimeError, TypeError):
             return None

@@ -86,9 +86,8 @@ class Reader:
         self._prefix: _Prefix | None = None
         self._looks_ahead = self._check_order(prompts)
         needed = sorted({self._needed(job).ids for job in prompts}, key=len)
-        # short, middling and long ones, side by side
-        quarters = (needed[i * (len(needed) - 1) // 3] for i in range(4))
-        self._sample = list(dict.fromkeys(quarters))
+        # a short, a middling and a long one, side by side
+        self._sample = list(dict.fromkeys([needed[0], needed[len(needed) // 2], needed[-1]]))
         self._check_company()
         # what the first and the last in order have in common, all have
         length = min(common_length(min(needed), max(needed)), len(needed[0]) - 1)
@@ -217,8 +216,10 @@ class Reader:
         tailed = [job for job in prompts if job.last + 1 < len(job.ids)]
         if not tailed:
             return False
-        most = max(tailed, key=lambda job: len(job.ids) - job.last)
-        for job in {most, max(tailed, key=lambda job: len(job.ids))}:
+        for job in {
+            max(tailed, key=lambda job: (len(job.ids) - job.last, len(job.ids))),
+            max(tailed, key=lambda job: (len(job.ids), len(job.ids) - job.last)),
+        }:
             before, after = job.ids[: job.last + 1], job.ids[job.last + 1 :]
             others = tuple(token - 1 if token else 1 for token in after)
             whole, changed, cut = (
