@@ -42,6 +42,23 @@ def wait() -> None:
         state.wait_for_everyone()
 
 
+def total(value: Any) -> Any:
+    """The sum of a number, array or tensor over all processes."""
+    state = _state()
+    if state is None:
+        return value
+    import numpy as np
+    import torch
+    import torch.distributed
+
+    tensor = value if isinstance(value, torch.Tensor) else torch.as_tensor(np.asarray(value))
+    tensor = tensor.to(state.device)
+    torch.distributed.all_reduce(tensor)
+    if isinstance(value, torch.Tensor):
+        return tensor
+    return tensor.cpu().numpy() if isinstance(value, np.ndarray) else tensor.item()
+
+
 def _state() -> Any:
     launched = int(os.environ.get("WORLD_SIZE", "1"))
     return None if launched == 1 else _joined(launched)

@@ -6,25 +6,31 @@ training set is the whole minus what it leaves out, and no row is read twice.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
-Array = NDArray[np.float64]
+from geointerp import processes
+
+Array = Any  # of NumPy, or of torch on the device that computes
+
+_BLOCK_ROWS = 4096
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Moments of some rows of X (n, d) and Y (n, t), all in float64.
+    """Moments of some rows of X (n, d) and Y (n, t), in float64, of NumPy or torch.
 
     Attributes
     ----------
     n : int
-    x, y : ndarray, shapes (d,) and (t,)
+    x, y : array, shapes (d,) and (t,)
         Column sums.
-    xx, xy, yy : ndarray, shapes (d, d), (d, t) and (t,)
+    xx, xy, yy : array, shapes (d, d), (d, t) and (t,)
         Sums of products; `yy` of each target with itself.
     """
 
@@ -36,47 +42,42 @@ class Moments:
     yy: Array
 
     @classmethod
-    def of(cls, features: ArrayLike, targets: ArrayLike) -> Moments:
+    def of(cls, features: Array, targets: Array) -> Moments:
         """Moments of rows; give them centred, or large means cost digits.
 
         Parameters
         ----------
-        features : array_like, shape (n, d)
-        targets : array_like, shape (n, t)
+        features : array, shape (n, d)
+        targets : array, shape (n, t)
         """
-        a, b = np.asarray(features, np.float64), np.asarray(targets, np.float64)
+        a, b = features, targets
         return cls(len(a), a.sum(0), b.sum(0), a.T @ a, a.T @ b, (b * b).sum(0))
 
     def __add__(self, other: Moments) -> Moments:
-        return Moments(
-            self.n + other.n,
-            self.x + other.x,
-            self.y + other.y,
-            self.xx + other.xx,
-            self.xy + other.xy,
-            self.yy + other.yy,
-        )
+        return Moments(*(a + b for a, b in zip(self._all(), other._all(), strict=True)))
 
     def __sub__(self, other: Moments) -> Moments:
-        return Moments(
-            self.n - other.n,
-            self.x - other.x,
-            self.y - other.y,
-            self.xx - other.xx,
-            self.xy - other.xy,
-            self.yy - other.yy,
-        )
+        return Moments(*(a - b for a, b in zip(self._all(), other._all(), strict=True)))
+
+    def in_float64(self) -> Moments:
+        """The same in float64."""
+        if isinstance(self.xx, np.ndarray):
+            return Moments(self.n, *(m.astype(np.float64, copy=False) for m in self._all()[1:]))
+        return Moments(self.n, *(m.double() for m in self._all()[1:]))
+
+    def _all(self) -> tuple[Any, ...]:
+        return self.n, self.x, self.y, self.xx, self.xy, self.yy
 
     def squared_errors(self, lines: Lines) -> Array:
         """Residual sum of squares on these rows, shape (penalty, t)."""
         coef, intercept = lines
-        product = np.einsum("adt,adt->at", coef, np.matmul(self.xx, coef))
+        product = (coef * (self.xx @ coef)).sum(1)
         return (
             self.yy
-            - 2 * np.einsum("adt,dt->at", coef, self.xy)
+            - 2 * (coef * self.xy).sum(1)
             - 2 * intercept * self.y
             + product
-            + 2 * intercept * np.einsum("adt,d->at", coef, self.x)
+            + 2 * intercept * (coef * self.x[:, None]).sum(1)
             + self.n * intercept**2
         )
 
@@ -90,61 +91,156 @@ class Lines(NamedTuple):
 
     Attributes
     ----------
-    coef : ndarray, shape (penalty, d, t)
-    intercept : ndarray, shape (penalty, t)
+    coef : array, shape (penalty, d, t)
+    intercept : array, shape (penalty, t)
     """
 
     coef: Array
     intercept: Array
 
 
-def solve(moments: Moments, alphas: Array) -> Lines:
+def solve(moments: Moments, alphas: ArrayLike) -> Lines:
     """Ridge regression on standardised features for every penalty and target at once.
 
     The same as scikit-learn's ``make_pipeline(StandardScaler(), Ridge(alpha))`` on the
     rows that the moments are of: features are centred and divided by their standard
-    deviation (a constant one is left at zero), the intercept is not penalised. One
-    eigendecomposition serves every penalty (Hastie, Tibshirani & Friedman 2009,
-    Elements of Statistical Learning, eq. 3.44-3.47).
+    deviation (a constant one is left at zero), the intercept is not penalised (Hastie,
+    Tibshirani & Friedman 2009, Elements of Statistical Learning, eq. 3.41-3.44).
 
     Parameters
     ----------
     moments : Moments
-    alphas : ndarray, shape (penalty,)
+    alphas : array_like, shape (penalty,)
         Each above 0.
     """
     mean_x, mean_y = moments.x / moments.n, moments.y / moments.n
-    covariance = moments.xx - moments.n * np.outer(mean_x, mean_x)
-    variance = np.diag(covariance) / moments.n
+    gram = moments.xx - moments.n * mean_x[:, None] * mean_x
+    squares = gram.diagonal() / moments.n
     # what rounding leaves of a constant column is no variance
-    floor = 1e-12 * np.maximum(np.diag(moments.xx) / moments.n, np.finfo(float).tiny)
-    inverse = np.where(variance > floor, 1 / np.sqrt(np.maximum(variance, floor)), 0.0)
-    gram = covariance * np.outer(inverse, inverse)
-    values, vectors = np.linalg.eigh(gram)
-    product = inverse[:, None] * (moments.xy - moments.n * np.outer(mean_x, mean_y))
-    projected = vectors.T @ product
-    shrunk = projected / (np.maximum(values, 0)[None, :, None] + alphas[:, None, None])
-    coef = inverse[:, None] * np.matmul(vectors, shrunk)
-    return Lines(coef, mean_y - np.einsum("d,adt->at", mean_x, coef))
+    constant = squares <= 1e-12 * moments.xx.diagonal() / moments.n
+    inverse = 1 / (squares * ~constant + constant) ** 0.5 * ~constant
+    gram = gram * inverse[:, None] * inverse
+    product = inverse[:, None] * (moments.xy - moments.n * mean_x[:, None] * mean_y)
+    coef = inverse[:, None] * shrunk(gram, product, alphas)
+    return Lines(coef, mean_y - (coef * mean_x[:, None]).sum(1))
 
 
-def best_penalty(train: Moments, parts: list[Moments], alphas: Array) -> int:
-    """Which penalty predicts the parts best, each from the rest of the training set.
+def shrunk(gram: Array, product: Array, alphas: ArrayLike) -> Array:
+    """(gram + αI)⁻¹ product for every penalty, shape (penalty, *product.shape).
+
+    A Cholesky factor for each penalty: nine of them cost less than half of one
+    eigendecomposition, which would serve them all.
+    """
+    penalties = np.asarray(alphas, float)
+    if not isinstance(gram, np.ndarray):
+        import torch
+
+        eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        return torch.stack(
+            [
+                torch.cholesky_solve(product, torch.linalg.cholesky(gram + alpha * eye))
+                for alpha in penalties
+            ]
+        )
+    from scipy.linalg import LinAlgError, lapack
+
+    found = np.empty((len(penalties), *product.shape))
+    factor = np.empty_like(gram, order="F")
+    diagonal = np.arange(len(gram))
+    for i, alpha in enumerate(penalties):
+        # in place, and only half of it: copies would cost more than the factor
+        np.copyto(factor, gram.T)
+        factor[diagonal, diagonal] += alpha
+        _, found[i], failed = lapack.dposv(factor, product, lower=1, overwrite_a=1)
+        if failed:
+            raise LinAlgError(f"the penalty {alpha:g} is too small for these features.")
+    return found
+
+
+def solve_rows(features: Array, targets: Array, alphas: ArrayLike) -> Lines:
+    """The same as `solve`, from the rows themselves, where they are fewer than their columns.
+
+    By the rows' inner products (Saunders, Gammerman & Vovk 1998, Ridge regression learning
+    algorithm in dual variables).
 
     Parameters
     ----------
-    train : Moments
-    parts : list of Moments
-        Disjoint subsets of the training rows.
-    alphas : ndarray, shape (penalty,)
+    features : array, shape (n, d)
+    targets : array, shape (n, t)
+    alphas : array_like, shape (penalty,)
+    """
+    mean_x, mean_y = features.mean(0), targets.mean(0)
+    squares = ((features - mean_x) ** 2).mean(0)
+    constant = squares <= 1e-12 * (features**2).mean(0)
+    inverse = 1 / (squares * ~constant + constant) ** 0.5 * ~constant
+    scaled = (features - mean_x) * inverse
+    coef = inverse[:, None] * (scaled.T @ shrunk(scaled @ scaled.T, targets - mean_y, alphas))
+    return Lines(coef, mean_y - (coef * mean_x[:, None]).sum(1))
+
+
+def of_parts(
+    features: Any,
+    targets: NDArray[np.float64],
+    parts: NDArray[np.int64],
+    shift: NDArray[np.float64],
+    device: str = "cpu",
+    products: str = "float64",
+) -> list[Moments]:
+    """Moments of every part of the rows, in one pass over them.
+
+    Processes that `accelerate launch` started read a share each and add up.
+
+    Parameters
+    ----------
+    features : array_like, shape (n, d)
+        Anything that gives rows by a slice, such as a DataArray on disk.
+    targets : ndarray, shape (n, t)
+    parts : ndarray of int, shape (n,)
+        The number of each row's part; -1 for none.
+    shift : ndarray, shape (d,)
+        Taken off the features; near their mean, or large means cost digits.
+    device : str
+        Where products are computed.
+    products : {"float64", "float32"}
+        What they are computed in, block by block; they are added up in float64.
 
     Returns
     -------
-    int
-        Index into `alphas`: the least squared error, each target relative to its variance.
+    list of Moments
+        Of the features less `shift`.
     """
-    errors = np.zeros(len(alphas))
-    scale = np.maximum(train.total_squares(), np.finfo(float).tiny)
-    for part in parts:
-        errors += (part.squared_errors(solve(train - part, alphas)) / scale).sum(axis=1)
-    return int(np.argmin(errors))
+    found: list[Moments | None] = [None] * (int(parts.max()) + 1)
+    for rows, block in blocks(features):
+        inside = parts[rows]
+        for part in np.unique(inside[inside >= 0]).tolist():
+            chosen = inside == part
+            a, b = block[chosen] - shift, targets[rows][chosen]
+            own = Moments.of(*(on_device(m.astype(products), device) for m in (a, b))).in_float64()
+            found[part] = own if found[part] is None else found[part] + own
+    d, t = features.shape[1], targets.shape[1]
+    empty = Moments.of(on_device(np.zeros((0, d)), device), on_device(np.zeros((0, t)), device))
+    return [Moments(*map(processes.total, (m or empty)._all())) for m in found]
+
+
+def blocks(features: Any, *, share: bool = True) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """This process's share of the rows, or all, some thousand at a time."""
+    n = features.shape[0]
+    starts: Any = range(0, n, _BLOCK_ROWS)
+    for start in processes.share(starts) if share else starts:
+        rows = slice(start, min(start + _BLOCK_ROWS, n))
+        block = features[rows]
+        yield rows, block if sparse.issparse(block) else np.asarray(block, np.float64)
+
+
+def on_device(array: NDArray[np.float64], device: str) -> Array:
+    """The array itself on the CPU, else a tensor."""
+    if device == "cpu":
+        return array
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+
+def on_host(array: Array) -> NDArray[np.float64]:
+    """An array of NumPy, wherever it was."""
+    return array if isinstance(array, np.ndarray) else array.cpu().numpy()

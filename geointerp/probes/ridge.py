@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from geointerp import artefacts, cards
 from geointerp.errors import InputError
-from geointerp.probes.moments import Moments, best_penalty, solve
+from geointerp.probes.crossfit import fitted, plan
 
 ALPHAS = tuple(10.0**power for power in range(-1, 7))
 
@@ -60,21 +63,14 @@ class RidgeProbe(RegressorMixin, BaseEstimator):
         if len(alphas) > 1 and not 2 <= self.folds <= len(features):
             raise InputError(f"{self.folds} folds of {len(features)} rows: give 2 or more of each.")
         wide = targets.reshape(len(targets), -1).astype(np.float64)
-        shift = features.mean(axis=0, dtype=np.float64)
-        centred = features - shift
-        if len(alphas) == 1:
-            train, chosen = Moments.of(centred, wide), 0
-        else:
-            order = np.random.default_rng(self.seed).permutation(len(features))
-            parts = [Moments.of(centred[p], wide[p]) for p in np.array_split(order, self.folds)]
-            train = sum(parts[1:], parts[0])
-            chosen = best_penalty(train, parts, alphas)
-        coef, intercept = solve(train, alphas[chosen : chosen + 1])
-        self.coef_ = coef[0].T
-        self.intercept_: Any = intercept[0] - shift @ coef[0]
+        order = np.random.default_rng(self.seed).permutation(len(features))
+        parts = np.array_split(order, self.folds)
+        fit = fitted(features, wide, parts, plan(alphas, wide))
+        self.coef_ = fit.coef.T
+        self.intercept_: Any = fit.intercept - fit.shift @ fit.coef
         if targets.ndim == 1:
             self.coef_, self.intercept_ = self.coef_[0], float(self.intercept_[0])
-        self.alpha_ = float(alphas[chosen])
+        self.alpha_ = float(alphas[fit.chosen[0]])
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -82,3 +78,55 @@ class RidgeProbe(RegressorMixin, BaseEstimator):
         check_is_fitted(self)
         features = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
         return features @ self.coef_.T + self.intercept_
+
+    def save(self, folder: str | Path, about: Mapping[str, Any] | None = None) -> None:
+        """Write `probe.safetensors` and the card to a new folder.
+
+        Parameters
+        ----------
+        folder : path
+        about : mapping, optional
+            What it was fitted to, for the card.
+        """
+        from safetensors.numpy import save_file
+
+        check_is_fitted(self)
+        arrays = {
+            "coef": np.ascontiguousarray(self.coef_),
+            "intercept": np.atleast_1d(self.intercept_),
+            "alpha": np.array([self.alpha_]),
+        }
+        sections = {
+            "made by": {"function": "geointerp.probes.RidgeProbe", **self.get_params()},
+            "fitted to": dict(about or {}),
+            "figures": {"alpha": self.alpha_},
+        }
+        with artefacts.whole(Path(folder)) as part:
+            part.mkdir()
+            save_file(arrays, part / "probe.safetensors")
+            cards.write(part, "Ridge probe", sections)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> RidgeProbe:
+        """Read back what `save` wrote; it predicts the same.
+
+        Raises
+        ------
+        InputError
+            A folder that holds no probe.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        folder = Path(folder)
+        try:
+            arrays = load_file(folder / "probe.safetensors")
+            made = cards.read(folder)["made by"]
+            coef, intercept = arrays["coef"], arrays["intercept"]
+            probe = cls(tuple(made["alphas"]), folds=made["folds"], seed=made["seed"])
+            probe.alpha_ = float(arrays["alpha"][0])
+        except (OSError, KeyError, SafetensorError) as error:
+            raise InputError(f"{folder}: there is no ridge probe here.") from error
+        probe.coef_, probe.n_features_in_ = coef, coef.shape[-1]
+        probe.intercept_ = float(intercept[0]) if coef.ndim == 1 else intercept
+        return probe
