@@ -1,0 +1,195 @@
+"""Geocells as a target: a distribution over the globe instead of a point."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from geointerp import sphere
+from geointerp.errors import InputError
+from geointerp.probes import scores
+from geointerp.probes.targets import Matrix, _Located
+
+
+class Cells(_Located):
+    """The cell that a place lies in, of cells that are small where places are many.
+
+    The globe is quartered again and again, in longitude and in the sine of latitude so that
+    the quarters are of one area, until no cell holds more than `most` places (after PlaNet,
+    Weyand, Kostrikov & Philbin 2016, who quarter the faces of a cube). Labels are smoothed
+    by distance as PIGEON's are (Haas et al. 2024, eq. 2): the weight of cell i for a place
+    in cell n falls with exp(-(d_i - d_n) / τ), d the great-circle distance to a cell's
+    centre, the mean of its places. The answer is a distribution over the cells; its best
+    cell's centre stands for a point. Cells without a place can never be the answer.
+
+    Parameters
+    ----------
+    most : int
+        Places per cell.
+    least : int
+        A cell of fewer is merged into its nearest.
+    tau_km : float
+        Smoothing; PIGEON's 75 km. 0 for none.
+    """
+
+    name = "cells"
+    main = "mcfadden_r2"
+    relative = False
+
+    def __init__(self, most: int = 150, *, least: int = 20, tau_km: float = 75.0) -> None:
+        if not most >= least >= 1 or not tau_km >= 0:
+            raise InputError(
+                f"cells of {least} to {most} places, smoothed over {tau_km} km: give 1 or more, "
+                "no more, and 0 or more."
+            )
+        self.most, self.least, self.tau_km = most, least, tau_km
+
+    def _learn(self, table: pd.DataFrame) -> None:
+        self.lon_lat = table[["lon", "lat"]].to_numpy(np.float64)
+        points = sphere.unit_vectors(lon=table["lon"], lat=table["lat"])
+        code, area = quadtree(lon=table["lon"], lat=table["lat"], most=self.most)
+        code, area = merged(code, area, points, self.least)
+        self.cell, self.area_km2 = code, area
+        count = len(area)
+        if count < 2:
+            raise InputError(
+                f"{len(table)} places make one cell of {self.least} to {self.most}: take smaller "
+                "cells or more places."
+            )
+        centre = np.stack([np.bincount(code, points[:, i], count) for i in range(3)], axis=1)
+        lon, lat = sphere.lon_lat(centre)
+        self.centre = np.stack([lon, lat], axis=1)
+        self.columns = [f"{a:.1f},{b:.1f}" for a, b in self.centre]
+        km = sphere.distance_km(
+            lon=self.lon_lat[:, :1], lat=self.lon_lat[:, 1:], to_lon=lon, to_lat=lat
+        )
+        own = km[np.arange(len(code)), code][:, None]
+        if self.tau_km:
+            # a centre may be nearer than that of a place's own cell
+            weight = np.exp(-np.maximum(km - own, 0) / self.tau_km)
+        else:
+            weight = (np.arange(count) == code[:, None]).astype(np.float64)
+        self.values = weight / weight.sum(1, keepdims=True)
+        # which part of a cell's places each country and first-level division has
+        self._shares = {
+            column: pd.crosstab(code, table[column].astype(str), normalize="index")
+            for column in ("country", "admin1")
+            if column in table.columns and table[column].notna().all()
+        }
+        self._table = table
+
+    def distribution(self, predicted: Matrix, rows: NDArray[np.int64]) -> Matrix:
+        """Probability of each cell, shape (m, cell)."""
+        return scores.probabilities(predicted, self.cell[rows])
+
+    def losses(self, predicted: Matrix, rows: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
+        truth = self.cell[rows]
+        chance = self.distribution(predicted, rows)[np.arange(len(rows)), truth]
+        prior = np.bincount(truth, minlength=len(self.area_km2)) / len(truth)
+        return -np.log(chance), -np.log(prior[truth])
+
+    def _points(self, predicted: Matrix) -> Matrix:
+        return self.centre[predicted.argmax(1)]
+
+    def scores(self, predicted: Matrix, rows: NDArray[np.int64]) -> dict[str, float]:
+        loss, reference = self.losses(predicted, rows)
+        km = self._error_km(predicted, rows)
+        return {
+            "mcfadden_r2": float(1 - loss.sum() / reference.sum()),
+            "accuracy": float((predicted.argmax(1) == self.cell[rows]).mean()),
+            "median_km": float(np.median(km)),
+            "mean_km": float(km.mean()),
+        }
+
+    def details(self, predicted: Matrix, rows: NDArray[np.int64]) -> dict[str, float]:
+        chance, truth = self.distribution(predicted, rows), self.cell[rows]
+        found = {"cells": float(len(self.area_km2))}
+        found |= scores.of_distribution(chance, truth)
+        recall = scores.recall_area(chance, truth, self.area_km2)
+        found |= {f"area{share}_km2": float(np.quantile(recall, share / 100)) for share in (50, 90)}
+        for column, shares in self._shares.items():
+            best = shares.columns[(chance @ shares.to_numpy()).argmax(1)]
+            right = best == self._table[column].astype(str).to_numpy()[rows]
+            found[f"accuracy_{column}"] = float(right.mean())
+        points = self._points(predicted)
+        return (
+            found
+            | scores.within_km(self._error_km(predicted, rows))
+            | {"proximity_error": float(scores.proximity_error(self.lon_lat[rows], points).mean())}
+        )
+
+
+def quadtree(
+    *, lon: ArrayLike, lat: ArrayLike, most: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The cell of each place, and each cell's area.
+
+    Parameters
+    ----------
+    lon, lat : array_like, shape (n,)
+        Degrees.
+    most : int
+        Places in a cell that is not quartered again.
+
+    Returns
+    -------
+    code : ndarray of int, shape (n,)
+    area : ndarray of float64, shape (cell,)
+        Square kilometres.
+    """
+    across = (np.asarray(lon, float) + 180) % 360 / 360
+    up = (np.sin(np.radians(np.asarray(lat, float))) + 1) / 2
+    code = np.zeros(len(across), np.int64)
+    areas: list[float] = []
+    globe = 4 * np.pi * sphere.EARTH_RADIUS_KM**2
+    # places at one point would be quartered for ever
+    deepest = 20
+    waiting = [(np.arange(len(across)), 0.0, 0.0, 0)]
+    while waiting:
+        rows, left, low, depth = waiting.pop()
+        if len(rows) <= most or depth == deepest:
+            code[rows] = len(areas)
+            areas.append(globe / 4**depth)
+            continue
+        half = 0.5 ** (depth + 1)
+        east, north = across[rows] >= left + half, up[rows] >= low + half
+        for i in (0, 1):
+            for j in (0, 1):
+                inside = rows[(east == i) & (north == j)]
+                if len(inside):
+                    waiting.append((inside, left + i * half, low + j * half, depth + 1))
+    return code, np.array(areas)
+
+
+def merged(
+    code: NDArray[np.int64],
+    area: NDArray[np.float64],
+    points: NDArray[np.float64],
+    least: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Cells with fewer than `least` places joined to the nearest, the smallest first.
+
+    Parameters
+    ----------
+    code : ndarray of int, shape (n,)
+    area : ndarray of float64, shape (cell,)
+    points : ndarray, shape (n, 3)
+        Unit vectors.
+    least : int
+    """
+    code, area = code.copy(), area.copy()
+    count = np.bincount(code, minlength=len(area)).astype(float)
+    total = np.stack([np.bincount(code, p, len(area)) for p in points.T], axis=1)
+    alive = count > 0
+    while alive.sum() > 1 and count[alive].min() < least:
+        small = int(np.argmin(np.where(alive, count, np.inf)))
+        centre = total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-300)
+        near = np.where(alive, centre @ centre[small], -np.inf)
+        near[small] = -np.inf
+        into = int(np.argmax(near))
+        code[code == small] = into
+        for sums in (count, total, area):
+            sums[into] += sums[small]
+        alive[small] = False
+    return np.unique(code, return_inverse=True)[1], area[alive]

@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+from scipy import special
+
+from geointerp import sphere
+from geointerp.probes import scores
+from geointerp.probes.intervals import Bootstrap, interval
+
+
+def points(n=60, seed=0):
+    random = np.random.default_rng(seed)
+    return np.stack(
+        [random.uniform(-180, 180, n), np.degrees(np.arcsin(random.uniform(-1, 1, n)))], axis=1
+    )
+
+
+def test_proximity_error_is_the_share_of_places_predicted_nearer():
+    truth, guess = points(), points(seed=1)
+    km = sphere.distance_km(
+        lon=truth[:, :1], lat=truth[:, 1:], to_lon=guess[:, 0], to_lat=guess[:, 1]
+    )
+    wanted = (km < np.diag(km)[:, None]).mean(1)
+    np.testing.assert_allclose(scores.proximity_error(truth, guess), wanted)
+    assert (scores.proximity_error(truth, truth) == 0).all()
+    assert 0.3 < scores.proximity_error(points(400), points(400, seed=2)).mean() < 0.6
+
+
+def test_shares_within():
+    found = scores.within_km([0.5, 10, 100, 700, 2000, 9000])
+    assert [found[f"within_{km}_km"] for km in (1, 25, 200, 750, 2500)] == pytest.approx(
+        [1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6]
+    )
+    assert found["km_25"] == pytest.approx(np.quantile([0.5, 10, 100, 700, 2000, 9000], 0.25))
+
+
+def test_correlations_known():
+    found = scores.correlations([1, 2, 3, 4], [1, 4, 9, 16])
+    assert found["spearman"] == found["kendall"] == pytest.approx(1)
+    assert found["pearson"] == pytest.approx(0.9843740386976972)
+    assert np.isnan(scores.correlations([1, 2], [3, 3])["pearson"])
+
+
+def test_probabilities_are_sharpened_to_the_truth():
+    random = np.random.default_rng(0)
+    raw = random.normal(size=(20_000, 4))
+    chance = special.softmax(3.0 * raw, axis=1)
+    truth = (chance.cumsum(1) > random.uniform(size=(20_000, 1))).argmax(1)
+    found = scores.probabilities(raw, truth)
+    assert np.abs(found - chance).max() < 0.03
+    said = scores.of_distribution(found, truth)
+    assert said["calibration_error"] < 0.02
+    assert said["nll"] == pytest.approx(-np.log(chance[np.arange(20_000), truth]).mean(), rel=1e-3)
+    overconfident = scores.of_distribution(special.softmax(12 * raw, axis=1), truth)
+    assert overconfident["calibration_error"] > 0.1
+    assert overconfident["nll"] > said["nll"]
+
+
+def test_the_half_that_sharpens_is_not_the_half_that_is_scored():
+    raw, truth = np.random.default_rng(1).normal(size=(100, 3)), np.arange(100) % 3
+    changed = truth.copy()
+    changed[::2] = (truth[::2] + 1) % 3
+    one, other = scores.probabilities(raw, truth), scores.probabilities(raw, changed)
+    # what is true of the even places does not touch their own distributions
+    np.testing.assert_array_equal(one[::2], other[::2])
+    assert not np.array_equal(one[1::2], other[1::2])
+
+
+def test_the_area_searched_until_a_place_is_found():
+    chance = np.array([[0.5, 0.3, 0.2]] * 3)
+    area = np.array([100.0, 10.0, 5.0])
+    # densities .005, .03, .04: the third first, then the second
+    found = scores.recall_area(chance, np.array([0, 1, 2]), area)
+    assert found.tolist() == [115, 15, 5]
+
+
+def test_conformal_regions_hold_what_they_promise():
+    random = np.random.default_rng(0)
+    km = random.exponential(500, 5000)
+    radius, coverage = scores.conformal(km, np.arange(5000) % 5, 0.9)
+    assert coverage == pytest.approx(0.9, abs=0.01)
+    assert radius.mean() == pytest.approx(500 * np.log(10), rel=0.05)
+    # a fold unlike the others is not covered
+    odd = np.r_[km, km[:500] + 5000]
+    radius, _ = scores.conformal(odd, np.r_[np.arange(5000) % 5, [5] * 500])
+    assert (odd > radius)[5000:].all()
+    assert scores.cap_km2(np.pi / 2 * sphere.EARTH_RADIUS_KM) == pytest.approx(
+        2 * np.pi * sphere.EARTH_RADIUS_KM**2
+    )
+
+
+def test_intervals_over_blocks_are_as_wide_as_blocks_make_them():
+    random = np.random.default_rng(0)
+    block = np.repeat(np.arange(400), 10)
+    # places of a block are wholly alike
+    loss = np.repeat(random.uniform(size=400), 10)
+    low, high = interval(Bootstrap(block, seed=1).skill(loss, np.ones(4000)))
+    wanted = 2 * 1.96 * loss[::10].std() / np.sqrt(400)
+    assert high - low == pytest.approx(wanted, rel=0.1)
+    assert low < 1 - loss.mean() < high
+    narrow = interval(Bootstrap(np.arange(4000), seed=1).skill(loss, np.ones(4000)))
+    assert narrow[1] - narrow[0] == pytest.approx(wanted / np.sqrt(10), rel=0.1)
+    again = interval(Bootstrap(block, seed=1).skill(loss, np.ones(4000)))
+    assert again == (low, high)
