@@ -192,53 +192,83 @@ def probe_layers(
     cv: str | list[str] | None = None,
     km: float = 500.0,
     buffer_km: float = 0.0,
-    controls: bool = True,
+    controls: bool | list[str] = True,
+    device: str = "cpu",
     seed: int = 0,
 ) -> None:
-    """Probe every layer for coordinates or another number, beside its controls.
+    """Probe every layer for coordinates or something else, beside its controls.
 
     Args:
         acts: A store that `geointerp capture` wrote.
-        out: A new folder for report.csv, predictions.csv and the card.
+        out: A new folder for report.csv, summary.csv, predictions.csv and the card.
         prompt: Number of the prompt, from 0, where the store holds several.
-        target: coordinates, or a numeric column of the places.
-        cv: How places are held out, such as random,block,country, which are all there are and
-            are taken if not given; country needs such a column.
+        target: coordinates, sphere, cells, harmonics, a column of the places, or "log COLUMN".
+        cv: How places are held out, such as random,block,country (taken if not given); random,
+            block, a column whose values are held out whole, leave-one-COLUMN, or a column of
+            true and false that says which places are.
         km: Side of the blocks.
         buffer_km: Training places nearer than this to a test place are left out (block).
-        controls: Also probe the untrained model and a bag of the prompt's tokens.
-        seed: Of the folds and the untrained weights.
+        controls: true, false, or some of untrained, input embeddings, bag of tokens, character
+            n-grams, without the name, shuffled targets, as in "[untrained,bag of tokens]".
+        device: Where the regressions are solved, cpu or cuda.
+        seed: Of the folds, the untrained weights, the shuffle and the intervals.
     """
     from geointerp import activations, probes
+    from geointerp.models import chosen_device
 
     _check_seed(seed)
-    known: dict[str, tuple[str, Any]] = {
-        "random": ("random", probes.RandomKFold(seed=seed)),
-        "block": (
-            f"block {km:g} km" + (f", buffer {buffer_km:g} km" if buffer_km else ""),
-            probes.BlockKFold(km, buffer_km=buffer_km, seed=seed),
-        ),
-        "country": ("country", probes.ColumnKFold("country", seed=seed)),
-    }
+    chosen_device(device)
     opened = _prompt(activations.open(acts), prompt)
     artefacts.refuse_existing(Path(out))
     if cv is None:
-        splits = list(known)
+        words = ["random", "block", "country"]
         if "country" not in opened.coords:
-            splits.remove("country")
+            words.remove("country")
             log.info("the places have no column 'country': no countries are held out")
-        elif len(set(opened["country"].values)) < known["country"][1].n_splits:
-            splits.remove("country")
+        elif len(set(opened["country"].values)) < 5:
+            words.remove("country")
             log.info("the places lie in too few countries for any to be held out")
     else:
-        splits = _words(cv)
-        for strange in [split for split in splits if split not in known]:
-            raise InputError(f"cv {strange!r}: it must be one or more of {', '.join(known)}.")
+        words = _words(cv)
+    splits = dict(_split(word, opened, km, buffer_km, seed) for word in words)
     report = probes.evaluate(
-        opened, target=target, cv=dict(known[s] for s in splits), controls=controls, seed=seed
+        opened, target=target, cv=splits, controls=controls, device=device, seed=seed
     )
     report.save(out)
-    print(report.table.round(3).to_string(index=False))
+    kept = ["source", "split", "layer", report.main, "low", "high", "median_km", "n"]
+    table = report.table[[column for column in kept if column in report.table]]
+    print(table.round(3).to_string(index=False))
+    for row in report.summary.to_dict("records"):
+        line = f"{row['split']}: layer {row['layer']}, {report.main} {row[report.main]:.3f}"
+        line += f" [{row['low']:.3f}, {row['high']:.3f}]"
+        if "uplift" in row:
+            line += f"; {row['uplift']:+.3f} [{row['uplift_low']:+.3f}, {row['uplift_high']:+.3f}]"
+            line += f" over the nearest control, {row['best_control']}"
+        print(line)
+
+
+def _split(word: str, acts: Any, km: float, buffer_km: float, seed: int) -> tuple[str, Any]:
+    """The splitter that a word of --cv stands for, under the label it has in the report."""
+    from geointerp import probes
+
+    if word == "random":
+        return word, probes.RandomKFold(seed=seed)
+    if word == "block":
+        label = f"block {km:g} km" + (f", buffer {buffer_km:g} km" if buffer_km else "")
+        return label, probes.BlockKFold(km, buffer_km=buffer_km, seed=seed)
+    column = word.removeprefix("leave-one-")
+    columns = [str(name) for name, c in acts.coords.items() if c.dims == ("place",)]
+    if column not in columns:
+        known = ", ".join(c for c in columns if c not in ("place", "name", "lon", "lat"))
+        raise InputError(
+            f"cv {word!r}: it must be random, block, a column or leave-one-COLUMN; there are "
+            f"{known}."
+        )
+    if column != word:
+        return word, probes.ColumnKFold(column, n_splits=None, seed=seed)
+    if acts[column].dtype == bool:
+        return word, probes.ColumnSplit(column)
+    return word, probes.ColumnKFold(column, seed=seed)
 
 
 def train_sae(

@@ -89,9 +89,8 @@ def _stages(part: Path, seed: int) -> dict[str, dict[str, float]]:
     )
 
     log.info("Moran's I of every feature, 999 permutations")
-    test = {"permutations": 999, "seed": seed}
-    table = gi.spatial.moran(features, gi.spatial.knn(cities, k=8), **test)
-    about = {"function": "geointerp.spatial.moran", "k": 8, **test}
+    table = gi.spatial.moran(features, gi.spatial.knn(cities, k=8), permutations=999, seed=seed)
+    about = {"function": "geointerp.spatial.moran", "k": 8, "permutations": 999, "seed": seed}
     artefacts.write_file(part / "moran.csv", table.to_csv, "Moran's I of every feature", about)
     figures["spatial"] = {
         "features tested": int(table["q"].notna().sum()),
@@ -127,6 +126,7 @@ def _stages(part: Path, seed: int) -> dict[str, dict[str, float]]:
 def _probe_figures(
     report: Report, bare: Report, acts: Any, unheard: Any, layer: int
 ) -> dict[str, float]:
+    top = report.summary.iloc[0]
     lon_lat = [np.stack([a["lon"].values, a["lat"].values], axis=1) for a in (acts, unheard)]
     probe = gi.probes.RidgeProbe().fit(acts.sel(layer=layer).values, lon_lat[0])
     never = gi.probes.scores.r2(lon_lat[1], probe.predict(unheard.sel(layer=layer).values))
@@ -136,8 +136,8 @@ def _probe_figures(
         "  with blocks of 500 km held out": float(report.at(layer, "block 500 km")["r2"]),
         "  with countries held out": float(report.at(layer, "country")["r2"]),
         "  places the corpus never held": float(never.mean()),
+        f"  nearest control, {top['best_control']}": float(top["control"]),
         "  untrained model, best layer": float(report.best("random", "untrained")["r2"]),
-        "  bag of tokens": float(report.best("random", "bag of tokens")["r2"]),
         "R², '{name}', best layer": float(bare.best("random")["r2"]),
     }
 

@@ -232,10 +232,15 @@ def _geonames() -> gpd.GeoDataFrame:
     rows = sorted(
         cache.get_cities().values(), key=lambda row: (-row["population"], row["geonameid"])
     )
+    countries = cache.get_countries()
+    continents = {code: row["name"] for code, row in cache.get_continents().items()}
     table = pd.DataFrame(
         {
             "name": [row["name"] for row in rows],
             "country": [row["countrycode"] for row in rows],
+            "continent": [
+                continents[countries[row["countrycode"]]["continentcode"]] for row in rows
+            ],
             "admin1": [row["admin1code"] for row in rows],
             "population": [row["population"] for row in rows],
             "timezone": [row["timezone"] for row in rows],

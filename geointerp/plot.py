@@ -196,10 +196,10 @@ def activation_map(feats: anndata.AnnData, feature: str | int, *, ax: Axes | Non
 
 
 def r2_by_layer(report: Report, *, ax: Axes | None = None) -> Axes:
-    """Plot how well each layer predicts, under every split, beside the controls.
+    """Plot how well each layer predicts, under every split, beside the best control.
 
-    A colour is a split; solid lines are the model, broken ones the controls. A source without
-    layers is a level line.
+    A colour is a split; solid lines are the model with its 95% interval, broken ones the
+    control that comes nearest to it there. A source without layers is a level line.
 
     Parameters
     ----------
@@ -219,27 +219,34 @@ def r2_by_layer(report: Report, *, ax: Axes | None = None) -> Axes:
     table = report.table
     layers = table["layer"].dropna().astype(int)
     span = (int(layers.min()), int(layers.max())) if len(layers) else (0, 1)
-    sources = list(dict.fromkeys(table["source"]))
+    splits = list(dict.fromkeys(table["split"]))
+    nearest = {split: report.nearest_control(split) for split in splits}
+    sources = ["model", *dict.fromkeys(name for name in nearest.values() if name is not None)]
     ends: list[tuple[float, str, str]] = []
-    for i, split in enumerate(dict.fromkeys(table["split"])):
+    lowest = 0.0
+    for i, split in enumerate(splits):
         hue, marker = HUES[i % len(HUES)], _MARKERS[i % len(_MARKERS)]
-        for source in sources:
+        for source in ("model", nearest[split]):
             rows = table[(table["split"] == split) & (table["source"] == source)]
             if not len(rows):
                 continue
             level = rows["layer"].isna().all()
             rows = rows if level else rows.sort_values("layer")
-            heights = rows["r2"].to_numpy(float)
+            heights = rows[report.main].to_numpy(float)
             heights = np.repeat(heights[:1], 2) if level else heights
+            lowest = min(lowest, float(np.nanmin(heights)))
             style: dict[str, Any] = {"linewidth": 1.8, "marker": marker, "markersize": 5}
-            if source != sources[0]:
-                style = {"linewidth": 1.0, "linestyle": _DASHES[sources.index(source) % 3 - 1]}
             at = span if level else rows["layer"].to_numpy(int)
-            ax.plot(at, heights, color=hue, label=f"{source}, {split}", **style)
-            if source == sources[0]:
+            if source == "model":
                 ends.append((float(heights[-1]), str(split), hue))
-    low = max(float(np.nanmin(table["r2"].to_numpy(float))), -0.5)
-    ax.set_ylim(min(-0.02, low - 0.05), 1)
+                if {"low", "high"} <= set(rows):
+                    band = (rows[side].to_numpy(float) for side in ("low", "high"))
+                    ax.fill_between(at, *band, color=hue, alpha=0.15, linewidth=0)
+            else:
+                dashes = _DASHES[sources.index(str(source)) % 3 - 1]
+                style = {"linewidth": 1.0, "linestyle": dashes}
+            ax.plot(at, heights, color=hue, label=f"{source}, {split}", **style)
+    ax.set_ylim(min(-0.02, max(lowest, -0.5) - 0.05), 1)
     # labels at the lines' right ends, far enough from each other to be read
     height = -np.inf
     for end, split, hue in sorted(ends):
@@ -261,7 +268,7 @@ def r2_by_layer(report: Report, *, ax: Axes | None = None) -> Axes:
         keys, sources, frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), fontsize=9
     )
     ax.set_xlabel("layer")
-    ax.set_ylabel("R²")
+    ax.set_ylabel("R²" if report.main == "r2" else report.main.replace("_", " "))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.grid(axis="y", color="#e6e6e6", linewidth=0.6)
     ax.set_axisbelow(True)

@@ -237,7 +237,6 @@ def test_figures_are_the_inputs(folder):
         ("0.89", "R², best layer"),
         ("412 km", "median error"),
         ("0.25", "R²"),
-        ("0.12", "R², untrained"),
         ("0.43", "R², bag of tokens"),
     ]
     assert data["tiles"][0]["note"] == "I ≥ 0.3 and q ≤ 0.05; q alone: 4 of 6 tested"
@@ -278,6 +277,10 @@ def test_figures_below_zero_have_a_minus_and_zero_has_none(feats, tmp_path):
     gi.atlas.write(feats, make_table(feats), out=tmp_path / "a", report=report)
     tiles = {tile["label"]: tile["value"] for tile in read(tmp_path / "a")[2]["tiles"]}
     assert tiles["R², untrained"] == "0.00"
+    assert "R², bag of tokens" not in tiles
+    report.table.loc[untrained, "r2"] = -0.5
+    gi.atlas.write(feats, make_table(feats), out=tmp_path / "b", report=report)
+    tiles = {tile["label"]: tile["value"] for tile in read(tmp_path / "b")[2]["tiles"]}
     assert tiles["R², bag of tokens"] == "−0.13"
 
 

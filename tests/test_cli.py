@@ -456,7 +456,7 @@ def test_without_countries_none_are_held_out(csv, tmp_path, capsys, caplog):
     assert gi.probes.Report.read(out).table["split"].tolist() == ["random", "block 1000 km"]
     # asked for, it is missed
     said = fails(capsys, "probe", store, "--cv", "[country]", "--controls=false")
-    assert "the activations carry no 'country'" in said
+    assert "cv 'country': it must be random, block, a column" in said
 
 
 def test_of_one_country_none_are_held_out(csv, tmp_path, capsys, caplog):
@@ -484,7 +484,9 @@ def test_folds_may_be_named_plainly(csv, tmp_path, capsys):
     store = tmp_path / "acts.zarr"
     cli.main(["capture", "toponym", str(csv), "--layers=2", "--device=cpu", "--out", str(store)])
     probe = ["probe", str(store), "--controls=false", "--out", str(tmp_path / "probe")]
-    assert "cv 'foo': it must be one or more of random, block" in fails(capsys, *probe, "--cv=foo")
+    assert "cv 'foo': it must be random, block, a column or leave" in fails(
+        capsys, *probe, "--cv=foo"
+    )
     assert "cv holds no split" in fails(capsys, *probe, "--cv=[]")
     cli.main([*probe, "--cv=block,random", "--km=1000", "--buffer-km=10"])
     report = gi.probes.Report.read(tmp_path / "probe")

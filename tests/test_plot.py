@@ -250,22 +250,30 @@ def test_rating_map_finds_places_by_their_index():
 
 def test_r2_by_layer_draws_the_table():
     _, ax = plt.subplots()
-    assert plot.r2_by_layer(make_report(), ax=ax) is ax
+    report = make_report()
+    # by country the untrained model comes nearer than the tokens
+    near = (report.table["split"] == "country") & (report.table["source"] == "untrained")
+    report.table.loc[near, "r2"] += 0.5
+    report.table["low"], report.table["high"] = report.table["r2"] - 0.1, report.table["r2"] + 0.1
+    assert plot.r2_by_layer(report, ax=ax) is ax
     lines = {line.get_label(): line for line in ax.lines}
     assert set(lines) == {
-        f"{source}, {split}"
-        for source in ("model", "untrained", "bag of tokens")
-        for split in ("random", "country")
+        "model, random",
+        "model, country",
+        "bag of tokens, random",
+        "untrained, country",
     }
     np.testing.assert_allclose(lines["model, random"].get_xydata(), [[0, 0.8], [1, 0.9], [2, 0.8]])
     np.testing.assert_allclose(
-        lines["untrained, country"].get_xydata(), [[0, 0.05], [1, 0.03], [2, 0.01]]
+        lines["untrained, country"].get_xydata(), [[0, 0.55], [1, 0.53], [2, 0.51]]
     )
     np.testing.assert_allclose(lines["bag of tokens, random"].get_xydata(), [[0, 0.45], [2, 0.45]])
     assert lines["model, random"].get_color() == lines["bag of tokens, random"].get_color()
     assert lines["model, random"].get_color() != lines["model, country"].get_color()
     assert lines["model, random"].get_linestyle() == "-"
-    assert lines["untrained, random"].get_linestyle() == "--"
+    assert lines["untrained, country"].get_linestyle() != "-"
+    band = ax.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((0.7, 1.0))
     assert [text.get_text() for text in ax.texts] == ["country", "random"]
     low, high = ax.get_ylim()
     assert low < 0

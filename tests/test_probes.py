@@ -82,6 +82,23 @@ def test_scikit_learn_estimator():
         RidgeProbe(alphas=(0.0,)).fit(x, y)
 
 
+@pytest.mark.parametrize("t", [1, 2])
+def test_a_probe_is_saved_and_read_back(t, tmp_path):
+    x, y = data(t=t)
+    probe = RidgeProbe(alphas=(1.0, 100.0), folds=4, seed=7).fit(x, y[:, 0] if t == 1 else y)
+    probe.save(tmp_path / "probe", {"layer": 3})
+    back = RidgeProbe.load(tmp_path / "probe")
+    np.testing.assert_array_equal(back.predict(x), probe.predict(x))
+    assert back.get_params() == probe.get_params()
+    assert back.alpha_ == probe.alpha_
+    assert gi.cards.read(tmp_path / "probe")["fitted to"] == {"layer": 3}
+    with pytest.raises(InputError, match="exists already"):
+        probe.save(tmp_path / "probe")
+    (tmp_path / "probe" / "probe.safetensors").write_bytes(b"none")
+    with pytest.raises(InputError, match="there is no ridge probe here"):
+        RidgeProbe.load(tmp_path / "probe")
+
+
 def test_moments_of_a_union_are_the_sum():
     x, y = data()
     Moments = gi.probes.moments.Moments
@@ -316,10 +333,16 @@ def test_the_model_beats_its_controls_only_when_it_knows(toponym, cities):
     acts = gi.activations.capture(toponym, cities, template="{name} is near", pool="prompt_last")
     report = gi.probes.evaluate(acts, model=toponym)
     best = {source: report.best(source=source)["r2"] for source in report.table["source"].unique()}
-    assert set(best) == {"model", "untrained", "bag of tokens"}
+    # the template holds nothing but the name
+    assert set(best) == {"model", *controls.ALL} - {controls.REST}
     assert best["model"] > 0.6
     assert best["untrained"] < 0.3
-    assert best["bag of tokens"] < 0.5
+    assert max(best[c] for c in (controls.TOKENS, controls.NGRAMS, controls.EMBEDDINGS)) < 0.5
+    assert best["shuffled targets"] < 0.05
+    row = report.summary.iloc[0]
+    assert row["best_control"] == max(set(best) - {"model"}, key=best.get)
+    assert row["uplift"] == pytest.approx(best["model"] - best[row["best_control"]])
+    assert 0 < row["uplift_low"] < row["uplift"] < row["uplift_high"]
     # the untrained model's own control is itself
     random = toponym.untrained(0)
     empty = gi.activations.capture(random, cities, template="{name} is near", pool="prompt_last")
@@ -358,39 +381,116 @@ def test_bag_of_tokens_counts(toponym, few):
     counts = controls.bag_of_tokens(acts, toponym)
     assert counts.shape[0] == 5
     lengths = [len(toponym.tokenizer(f"{n} {n}")["input_ids"]) for n in few["name"]]
-    assert counts.sum(axis=1).ravel().tolist() == [lengths]
+    assert counts.sum(axis=1).ravel().tolist() == lengths
 
 
-def test_bag_of_tokens_predicts_what_tokens_tell():
-    from scipy import sparse
+def test_the_prompt_without_the_name_tells_what_the_rest_gives_away(toponym):
+    places = gi.places.load("geonames", limit=300)
+    places = places[places.groupby("country")["country"].transform("size") > 9]
+    template = "{country}: {name}"
+    acts = gi.activations.capture(toponym, places, template=template, layers=[1, 2])
+    rest = controls.without_the_name(acts, toponym)
+    # two places of one country have the same prompt
+    one, two = np.flatnonzero(places["country"].to_numpy() == "IN")[:2]
+    np.testing.assert_array_equal(rest.values[one], rest.values[two])
+    report = gi.probes.evaluate(acts, controls=[controls.REST], model=toponym)
+    assert report.best(source=controls.REST)["r2"] > 0.5
+    assert report.summary["best_control"][0] == controls.REST
+    bare = gi.activations.capture(toponym, places[:5], template="{name}", layers=1)
+    assert controls.without_the_name(bare, toponym) is None
 
-    random = np.random.default_rng(0)
-    counts = sparse.csr_matrix(random.integers(0, 2, size=(300, 20)).astype(float))
-    truth = counts @ random.normal(size=(20, 2))
-    folds = list(KFold(5, shuffle=True, random_state=0).split(truth))
-    assert scores.r2(truth, controls.predict_from_tokens(counts, truth, folds)).min() > 0.98
-    shuffled = random.permutation(truth)
-    assert scores.r2(shuffled, controls.predict_from_tokens(counts, shuffled, folds)).max() < 0.05
+
+def test_input_embeddings_are_the_mean_over_the_name(toponym, few):
+    acts = gi.activations.capture(toponym, few, template="in {name} now")
+    found = controls.input_embeddings(acts, toponym)
+    (tokens, *_) = gi.prompts.tokenize(gi.prompts.render(few, "in {name} now"), toponym.tokenizer)
+    table = toponym.model.get_input_embeddings().weight.detach().numpy()
+    wanted = table[tokens.ids[tokens.first : tokens.last + 1]].mean(0)
+    np.testing.assert_allclose(found[0], wanted, rtol=1e-6)
 
 
-def test_bag_of_tokens_has_the_penalty_that_predicts_best(monkeypatch):
-    from scipy import sparse
+def test_character_ngrams_are_counted():
+    acts = synthetic_acts(n=4).assign_coords(name=("place", ["Aba", "Abo", "Zug", "zug"]))
+    counts = controls.character_ngrams(acts)
+    # " ", " a", " ab", "a", "ab", "b" of the first; the whole of the last two is one
+    assert (counts.toarray()[2] == counts.toarray()[3]).all()
+    assert counts[[0]].multiply(counts[[1]]).sum() > 0
+    assert counts[[0]].multiply(counts[[2]]).nnz == 1  # the space before the name
+    assert counts.toarray()[0].max() >= 2  # two a
 
-    random = np.random.default_rng(1)
-    # more tokens than places, of which two tell anything
-    counts = sparse.csr_matrix(random.integers(0, 2, size=(120, 300)).astype(float))
-    truth = counts[:, :2] @ np.array([[5.0, 0], [0, 5.0]]) + 5 * random.normal(size=(120, 2))
-    for splits in (2, 5):
-        folds = list(KFold(splits, shuffle=True, random_state=0).split(truth))
-        chosen = scores.r2(truth, controls.predict_from_tokens(counts, truth, folds)).mean()
-        fixed = []
-        for alpha in controls.TOKEN_ALPHAS:
-            with monkeypatch.context() as patch:
-                patch.setattr(controls, "TOKEN_ALPHAS", (alpha,))
-                predicted = controls.predict_from_tokens(counts, truth, folds)
-            fixed.append(scores.r2(truth, predicted).mean())
-        assert fixed[0] < max(fixed) - 0.02
-        assert chosen > fixed[0] + 0.02
+
+def test_word_vectors_are_one_more_control():
+    acts = synthetic_acts(n=200)
+    truth = np.stack([acts["lon"].values, acts["lat"].values], axis=1)
+    vectors = pd.DataFrame(truth, index=[str(name).upper() for name in acts["name"].values])
+    named = acts.assign_coords(name=("place", [f"{n.upper()}" for n in acts["name"].values]))
+    report = gi.probes.evaluate(named, controls=[], word_vectors=vectors)
+    assert report.best(source=controls.VECTORS)["r2"] > 0.99
+    two = acts.assign_coords(name=("place", ["Saint-Paul", "SAINT x", *acts["name"].values[2:]]))
+    pair = pd.DataFrame([[1.0, 2], [3, 4]], index=["saint", "Paul"])
+    assert controls.word_vectors(two, pair)[:3].tolist() == [[2, 3], [1, 2], [0, 0]]
+    with pytest.raises(InputError, match="no word of any name"):
+        controls.word_vectors(acts, pair)
+
+
+def test_nothing_is_found_in_noise_at_the_rate_promised():
+    # of 60 interval, each of 95%, hardly any may lie above zero
+    found = 0
+    for seed in range(60):
+        acts = synthetic_acts(n=150, hidden=6, seed=seed).isel(layer=[0])
+        report = gi.probes.evaluate(acts, controls=False, alphas=(1.0, 100.0), seed=seed)
+        found += report.summary["low"][0] > 0
+    assert found <= 4
+
+
+def test_a_target_missing_for_some_places_leaves_them_out(caplog):
+    acts = synthetic_acts(n=100)
+    people = acts["population"].values.copy()
+    people[7] = np.nan
+    report = gi.probes.evaluate(
+        acts.assign_coords(population=("place", people)), target="population", controls=False
+    )
+    assert "1 of 100 places have no target" in caplog.text
+    assert 7 not in report.predictions.index
+    assert report.best()["n"] == 99
+    assert report.about["places without a target"] == 1
+
+
+def test_a_split_by_a_column_is_scored_on_what_it_holds_out():
+    acts = synthetic_acts(n=200)
+    held = np.arange(200) % 4 == 0
+    acts = acts.assign_coords(is_test=("place", held))
+    report = gi.probes.evaluate(acts, cv=gi.probes.ColumnSplit("is_test"), controls=False)
+    assert report.best()["n"] == 50
+    assert report.predictions.index.tolist() == np.flatnonzero(held).tolist()
+    with pytest.raises(InputError, match="it has 'p0'"):
+        gi.probes.evaluate(acts, cv=gi.probes.ColumnSplit("name"), controls=False)
+    with pytest.raises(InputError, match="and not all"):
+        gi.probes.evaluate(
+            acts.assign_coords(is_test=("place", held | True)),
+            cv=gi.probes.ColumnSplit("is_test"),
+            controls=False,
+        )
+
+
+def test_every_country_is_left_out_once():
+    acts = synthetic_acts(n=200)
+    cv = ColumnKFold("country", n_splits=None)
+    report = gi.probes.evaluate(acts, cv=cv, controls=False)
+    folds = report.predictions.join(acts["country"].to_series()).groupby("country")["fold"]
+    assert (folds.nunique() == 1).all()
+    assert report.predictions["fold"].nunique() == len(folds)
+    assert report.best()["r2"] > 0.95
+
+
+def test_errors_of_neighbours_are_alike_where_the_map_is_bent():
+    acts = synthetic_acts(n=400)
+    report = gi.probes.evaluate(acts, controls=False)
+    assert report.summary["moran_error"][0] < 0.3
+    bent = acts.assign_coords(lon=("place", np.abs(acts["lon"].values)))
+    report = gi.probes.evaluate(bent, controls=False)
+    assert report.summary["moran_error"][0] > 0.4
+    assert report.summary["moran_error_p"][0] == 0.001
 
 
 def test_the_untrained_control_is_read_as_the_activations_were(toponym, few):
@@ -419,8 +519,10 @@ def test_a_report_is_saved_and_read_back(tmp_path):
     pd.testing.assert_frame_equal(back.table, report.table)
     assert back.predictions["name"].iloc[0] == "NA"
     np.testing.assert_allclose(back.predictions["error_km"], report.predictions["error_km"])
+    pd.testing.assert_frame_equal(back.summary, report.summary)
+    assert (back.target, back.main) == ("coordinates", "r2")
     figures = gi.cards.read(tmp_path / "probe")["figures"]
-    assert figures == {"R², random, layer 1": report.best()["r2"]}
+    assert figures == {"r2, random, layer 1": report.best()["r2"]}
     assert back.predictions.index.equals(report.predictions.index)
     with pytest.raises(InputError, match="exists already"):
         report.save(tmp_path / "probe")
@@ -447,25 +549,27 @@ def test_bad_activations():
     with pytest.raises(InputError, match="only 3 places"):
         gi.probes.evaluate(acts[:3], controls=False)
     with pytest.raises(
-        InputError, match="target 'elevation': the activations carry place, name, lon"
+        InputError, match="target 'elevation': the activations carry name, country, population; or"
     ):
         gi.probes.evaluate(acts, target="elevation", controls=False)
-    with pytest.raises(InputError, match="target 'name': it is not numeric"):
+    with pytest.raises(InputError, match="target 'name': 0 label"):
         gi.probes.evaluate(acts, target="name", controls=False)
     same = acts.assign_coords(population=("place", np.ones(40)))
     with pytest.raises(InputError, match="the same for every place"):
         gi.probes.evaluate(same, target="population", controls=False)
-    holes = acts.assign_coords(population=("place", np.where(np.arange(40) < 2, np.nan, 1.0)))
-    with pytest.raises(InputError, match=r"2 place\(s\) have no finite value"):
-        gi.probes.evaluate(holes, target="population", controls=False)
+    with pytest.raises(InputError, match="control 'bow' is unknown; there are untrained"):
+        gi.probes.evaluate(acts, controls=["bow"])
+    one = acts.assign_coords(lon=("place", np.linspace(0, 1, 40)), lat=("place", np.zeros(40)))
+    with pytest.raises(InputError, match=r"the places lie in 1 block\(s\) of 5000 km"):
+        gi.probes.evaluate(one, cv=BlockKFold(km=5000), controls=False)
     with pytest.raises(InputError, match="do not say of which model"):
         gi.probes.evaluate(acts)
     with pytest.raises(InputError, match="carry no 'admin1'"):
         gi.probes.evaluate(acts, cv=ColumnKFold("admin1"), controls=False)
     from sklearn.model_selection import ShuffleSplit
 
-    with pytest.raises(InputError, match="must hold every place once"):
-        gi.probes.evaluate(acts, cv=ShuffleSplit(2, random_state=0), controls=False)
+    with pytest.raises(InputError, match="must hold no place twice"):
+        gi.probes.evaluate(acts, cv=ShuffleSplit(2, test_size=0.8, random_state=0), controls=False)
 
 
 def test_geography_through_the_country_alone_falls_with_the_country():

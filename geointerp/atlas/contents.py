@@ -169,7 +169,7 @@ def _places(feats: anndata.AnnData) -> tuple[dict[str, Any], list[str | None]]:
 
 def _layers(report: Report | None) -> dict[str, Any] | None:
     """R² of every source and layer, a panel per split."""
-    if report is None or not len(report.table):
+    if report is None or not len(report.table) or report.main != "r2":
         return None
     sources = [str(source) for source in dict.fromkeys(report.table["source"])]
     splits = []
@@ -302,8 +302,8 @@ def _feature_tiles(
 
 
 def _probe_tiles(report: Report | None) -> list[dict[str, str]]:
-    """What the best layer reaches under each split, and its controls."""
-    if report is None or not len(report.table):
+    """What the best layer reaches under each split, and the control that comes nearest."""
+    if report is None or not len(report.table) or report.main != "r2":
         return []
     splits = list(dict.fromkeys(report.table["split"]))
     tiles = [_r2_tile(report, split, first=split == splits[0]) for split in splits]
@@ -312,11 +312,11 @@ def _probe_tiles(report: Report | None) -> list[dict[str, str]]:
         km = float(best["median_km"])
         note = f"held out: {best['split']}"
         tiles.insert(1, {"value": f"{km:,.0f} km", "label": "median error", "note": note})
-    for source in dict.fromkeys(report.table["source"]):
-        if source != best["source"]:
-            control = float(report.best(splits[0], source)["r2"])
-            note = f"control; held out: {splits[0]}"
-            tiles.append({"value": _two_digits(control), "label": f"R², {source}", "note": note})
+    control = report.nearest_control(splits[0])
+    if control is not None:
+        reached = report.best(splits[0], control)["r2"]
+        note = f"nearest control; held out: {splits[0]}"
+        tiles.append({"value": _two_digits(reached), "label": f"R², {control}", "note": note})
     return tiles
 
 

@@ -2,23 +2,54 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.linear_model import Ridge
 
 from geointerp import models, prompts
 from geointerp.errors import InputError
-from geointerp.probes.splits import inner_folds
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from geointerp.models import Model
 
-TOKEN_ALPHAS = (0.1, 1.0, 10.0, 100.0)
+log = logging.getLogger(__name__)
+
+UNTRAINED = "untrained"
+EMBEDDINGS = "input embeddings"
+TOKENS = "bag of tokens"
+NGRAMS = "character n-grams"
+REST = "without the name"
+SHUFFLED = "shuffled targets"
+VECTORS = "word vectors"
+ALL = (UNTRAINED, EMBEDDINGS, TOKENS, NGRAMS, REST, SHUFFLED)
+# of counts, which are not standardised
+COUNT_ALPHAS = (0.1, 1.0, 10.0, 100.0)
+# what stands for every name, in the control without it
+_NOBODY = "X"
+
+
+def chosen(controls: bool | Sequence[str]) -> list[str]:
+    """Names of controls: all for True, none for False.
+
+    Raises
+    ------
+    InputError
+        An unknown name.
+    """
+    if isinstance(controls, bool):
+        return list(ALL) if controls else []
+    names = [controls] if isinstance(controls, str) else list(controls)
+    for name in names:
+        if name not in ALL:
+            raise InputError(f"control {name!r} is unknown; there are {', '.join(ALL)}.")
+    return names
 
 
 def model_of(acts: xr.DataArray, model: Model | None = None) -> Model:
@@ -57,11 +88,39 @@ def untrained(acts: xr.DataArray, model: Model, seed: int) -> xr.DataArray:
     -------
     DataArray, as `acts`
     """
+    return _captured_alike(acts, model.untrained(seed))
+
+
+def without_the_name(acts: xr.DataArray, model: Model) -> xr.DataArray | None:
+    """The same prompts with one letter in place of every name: what the rest gives away.
+
+    Returns
+    -------
+    DataArray, as `acts`
+        None where the template holds nothing else that differs between places.
+    """
+    from geointerp import activations
+
+    rendered = activations.prompts_of(acts.assign_coords(_without(acts)))
+    if rendered["prompt"].nunique() == 1:
+        return None
+    return _captured_alike(acts.assign_coords(_without(acts)), model)
+
+
+def _without(acts: xr.DataArray) -> dict[str, Any]:
+    """The coordinates of names, with one letter for all."""
+    from geointerp.activations import about_of
+
+    columns = {"name", about_of(acts)["names"]}
+    return {column: ("place", [_NOBODY] * acts.sizes["place"]) for column in columns}
+
+
+def _captured_alike(acts: xr.DataArray, model: Model) -> xr.DataArray:
     from geointerp import activations
 
     about = activations.about_of(acts)
     return activations.capture(
-        model.untrained(seed),
+        model,
         activations.places_of(acts),
         template=about["template"],
         names=about["names"],
@@ -72,52 +131,129 @@ def untrained(acts: xr.DataArray, model: Model, seed: int) -> xr.DataArray:
     )
 
 
-def bag_of_tokens(acts: xr.DataArray, model: Model) -> sparse.csr_matrix:
+def bag_of_tokens(acts: xr.DataArray, model: Model) -> sparse.csr_array:
     """How often each token occurs in each prompt.
 
     Returns
     -------
-    csr_matrix of float64, shape (place, token)
+    csr_array of float64, shape (place, token)
         Only tokens that occur, in the order of their ids.
     """
-    from geointerp import activations
-
-    tokens = prompts.tokenize(activations.prompts_of(acts), model.tokenizer)
+    tokens = _tokens(acts, model)
     columns = np.concatenate([t.ids for t in tokens])
     rows = np.repeat(np.arange(len(tokens)), [len(t.ids) for t in tokens])
     _, columns = np.unique(columns, return_inverse=True)
     ones = np.ones(len(rows))
-    return sparse.csr_matrix((ones, (rows, columns)), shape=(len(tokens), columns.max() + 1))
+    return sparse.csr_array((ones, (rows, columns)), shape=(len(tokens), columns.max() + 1))
 
 
-def predict_from_tokens(
-    counts: sparse.csr_matrix,
-    targets: NDArray[np.float64],
-    folds: list[tuple[NDArray[np.int64], NDArray[np.int64]]],
-) -> NDArray[np.float64]:
-    """Out-of-fold ridge predictions from sparse counts.
-
-    The penalty of each fold is chosen as that of the model's own probe: by predicting each
-    other fold from the rest of the training set, each target relative to its variance.
+def input_embeddings(acts: xr.DataArray, model: Model) -> NDArray[np.float64] | None:
+    """The mean of the model's own embeddings of the placename's tokens, before any layer.
 
     Returns
     -------
-    ndarray of float64, shape (n, t)
-        NaN where a place is in no test set.
+    ndarray of float64, shape (place, hidden)
+        None for a model that has no table of embeddings.
     """
-    predicted = np.full(targets.shape, np.nan)
-    for k, (train, test) in enumerate(folds):
-        errors = np.zeros(len(TOKEN_ALPHAS))
-        for part in inner_folds(k, folds):
-            rest = np.setdiff1d(train, part)
-            for i, alpha in enumerate(TOKEN_ALPHAS):
-                missed = _fit(counts[rest], targets[rest], alpha).predict(counts[part])
-                missed = (missed - targets[part]) ** 2 / targets[train].var(axis=0)
-                errors[i] += missed.sum()
-        best = TOKEN_ALPHAS[int(np.argmin(errors))]
-        predicted[test] = _fit(counts[train], targets[train], best).predict(counts[test])
-    return predicted
+    backbone: Any = model.backbone
+    try:
+        table = backbone.get_input_embeddings().weight
+    except (AttributeError, NotImplementedError):
+        log.info("%s has no table of input embeddings; that control is left out", model.name)
+        return None
+    found = [
+        table[t.ids[t.first : t.last + 1]].detach().double().mean(0).cpu().numpy()
+        for t in _tokens(acts, model)
+    ]
+    return np.stack(found)
 
 
-def _fit(counts: sparse.csr_matrix, targets: NDArray[np.float64], alpha: float) -> Ridge:
-    return Ridge(alpha, solver="sparse_cg", tol=1e-4).fit(counts, targets)
+def character_ngrams(acts: xr.DataArray) -> sparse.csr_array:
+    """How often each run of one to four characters occurs in each name.
+
+    Runs that occur in one place only are left out; a space stands for a name's ends.
+
+    Returns
+    -------
+    csr_array of float64, shape (place, n-gram)
+    """
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    names = [str(name) for name in acts["name"].values]
+    counter = CountVectorizer(
+        analyzer="char_wb", ngram_range=(1, 4), min_df=2, lowercase=True, dtype=np.float64
+    )
+    return sparse.csr_array(counter.fit_transform(names))
+
+
+def word_vectors(acts: xr.DataArray, vectors: pd.DataFrame) -> NDArray[np.float64]:
+    """The mean of static vectors over the words of each name; zeros where there is none.
+
+    Parameters
+    ----------
+    acts : DataArray
+    vectors : DataFrame, index of words, shape (word, dimension)
+        A word is looked up as it is written, then in lower case.
+
+    Raises
+    ------
+    InputError
+        No word of any name is there.
+    """
+    table, rows = vectors.to_numpy(np.float64), {str(w): i for i, w in enumerate(vectors.index)}
+    found = np.zeros((acts.sizes["place"], table.shape[1]))
+    missing = 0
+    for i, name in enumerate(acts["name"].values):
+        words = str(name).replace("-", " ").split()
+        known = [rows.get(word, rows.get(word.lower())) for word in words]
+        known = [row for row in known if row is not None]
+        missing += not known
+        if known:
+            found[i] = table[known].mean(0)
+    if missing == len(found):
+        raise InputError("word_vectors: no word of any name is among them.")
+    log.info("word vectors: %d of %d names have none", missing, len(found))
+    return found
+
+
+def sources(
+    names: Sequence[str], acts: xr.DataArray, model: Model | None, seed: int
+) -> Iterator[tuple[str, Any]]:
+    """The features of each control but the shuffled targets, which are the model's own.
+
+    Parameters
+    ----------
+    names : sequence of str
+    acts : DataArray
+    model : Model or None
+        As `checked` gives it.
+    seed : int
+
+    Yields
+    ------
+    name, features
+        A DataArray with layers, or a matrix of shape (place, feature), dense or sparse.
+    """
+    own: Any = model
+    makers: dict[str, Any] = {
+        UNTRAINED: lambda: untrained(acts, own, seed),
+        EMBEDDINGS: lambda: input_embeddings(acts, own),
+        TOKENS: lambda: bag_of_tokens(acts, own),
+        NGRAMS: lambda: character_ngrams(acts),
+        REST: lambda: without_the_name(acts, own),
+    }
+    for name in names:
+        features = makers[name]() if name in makers else None
+        if features is not None:
+            yield name, features
+
+
+def checked(names: Sequence[str], acts: xr.DataArray, model: Model | None) -> Model | None:
+    """The model, where a control needs it; see `model_of`."""
+    return model_of(acts, model) if set(names) & {UNTRAINED, EMBEDDINGS, TOKENS, REST} else model
+
+
+def _tokens(acts: xr.DataArray, model: Model) -> list[prompts.Tokens]:
+    from geointerp import activations
+
+    return prompts.tokenize(activations.prompts_of(acts), model.tokenizer)

@@ -2,123 +2,49 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.model_selection import BaseCrossValidator, KFold
 
-from geointerp import artefacts, cards, progress
+from geointerp import progress
+from geointerp.activations import about_of
 from geointerp.errors import InputError
 from geointerp.probes import controls as control
 from geointerp.probes import scores
-from geointerp.probes.moments import Moments, best_penalty, solve
+from geointerp.probes.crossfit import crossfit, labels, plan
+from geointerp.probes.intervals import Bootstrap, interval
+from geointerp.probes.report import MODEL, Report
 from geointerp.probes.ridge import ALPHAS
-from geointerp.probes.splits import Fold, RandomKFold, inner_folds
+from geointerp.probes.splits import BlockKFold, Fold, RandomKFold
+from geointerp.probes.targets import Matrix, Target, of
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from geointerp.models import Model
 
-MODEL, UNTRAINED, TOKENS = "model", "untrained", "bag of tokens"
-
-
-@dataclass
-class Report:
-    """What the probes found.
-
-    Attributes
-    ----------
-    table : DataFrame
-        A row per source, split and layer: `source` ("model", "untrained", "bag of
-        tokens"), `split`, `layer` (missing for the bag of tokens), `r2` (the mean over
-        targets) and one `r2_<target>` each; for coordinates `median_km` and `mean_km`,
-        great-circle errors; `n`, the number of places predicted.
-    predictions : DataFrame
-        Out-of-fold predictions on the places' index, for coordinates: `name`, `lon`,
-        `lat`, `predicted_lon`, `predicted_lat`, `error_km`; of the layer that is best
-        under the first split.
-    target : str
-    about : dict
-        What was probed and how, for the card.
-    """
-
-    table: pd.DataFrame
-    predictions: pd.DataFrame
-    target: str
-    about: dict[str, Any] = field(default_factory=dict)
-
-    def best(self, split: str | None = None, source: str = MODEL) -> pd.Series:
-        """The row of the best layer of a source; under the first split if none is named."""
-        rows = self._rows(split, source)
-        return rows.loc[rows["r2"].idxmax()]
-
-    def at(self, layer: int, split: str | None = None, source: str = MODEL) -> pd.Series:
-        """The row of a layer of a source; under the first split if none is named."""
-        rows = self._rows(split, source)
-        if layer not in rows["layer"].tolist():
-            raise InputError(f"the report has no layer {layer}; it has {rows['layer'].tolist()}.")
-        return rows[rows["layer"] == layer].iloc[0]
-
-    def _rows(self, split: str | None, source: str) -> pd.DataFrame:
-        split = split or self.table["split"].iloc[0]
-        rows = self.table[(self.table["split"] == split) & (self.table["source"] == source)]
-        if not len(rows):
-            raise InputError(f"the report has no '{source}' under the split '{split}'.")
-        return rows
-
-    @classmethod
-    def read(cls, folder: str | Path) -> Report:
-        """Read back what `save` wrote."""
-        folder = Path(folder)
-        about = cards.read(folder).get("made by", {})
-        if not (folder / "report.csv").exists() or "target" not in about:
-            raise InputError(f"{folder}: there is no report of a probe here.")
-        table = pd.read_csv(folder / "report.csv", dtype={"layer": "Int64"})
-        # a place may be called "NA"
-        predictions = pd.read_csv(
-            folder / "predictions.csv",
-            index_col="place",
-            keep_default_na=False,
-            na_values=[""],
-            dtype={"place": str},
-        )
-        # "00001" is no number, unless it was one
-        if about["place_dtype"].startswith("int"):
-            predictions.index = predictions.index.astype(about["place_dtype"])
-        return cls(table, predictions, about["target"], about)
-
-    def save(self, folder: str | Path) -> None:
-        """Write `report.csv`, `predictions.csv` and the card to a new folder."""
-        layer = int(self.best()["layer"])
-        figures = {
-            f"R², {split}, layer {layer}": float(self.at(layer, split)["r2"])
-            for split in self.table["split"].unique()
-        }
-        about = {**self.about, "place_dtype": str(self.predictions.index.dtype)}
-        with artefacts.whole(Path(folder)) as part:
-            part.mkdir()
-            self.table.to_csv(part / "report.csv", index=False)
-            self.predictions.to_csv(part / "predictions.csv", index_label="place")
-            sections = {"made by": about, "figures": figures}
-            cards.write(part, f"Probe for {self.target}", sections)
+log = logging.getLogger(__name__)
 
 
 def evaluate(
     acts: xr.DataArray,
     *,
-    target: str = "coordinates",
+    target: str | Target = "coordinates",
     cv: BaseCrossValidator | Mapping[str, BaseCrossValidator] | None = None,
-    controls: bool = True,
+    controls: bool | Sequence[str] = True,
     model: Model | None = None,
-    alphas: tuple[float, ...] = ALPHAS,
+    word_vectors: pd.DataFrame | None = None,
+    alphas: Sequence[float] = ALPHAS,
+    block_km: float = 500.0,
     seed: int = 0,
+    device: str = "cpu",
+    products: str = "float64",
 ) -> Report:
     """Probe every layer with ridge regression, cross-validated, and its controls likewise.
 
@@ -126,103 +52,224 @@ def evaluate(
     ----------
     acts : DataArray, dims (place, layer, hidden) or (place, hidden)
         As `geointerp.activations.capture` gives it.
-    target : str
-        ``"coordinates"``: longitude and latitude in degrees, as two linear targets; or the
-        name of a numeric coordinate of `acts` along `place`, such as ``"population"``.
+    target : str or Target
+        ``"coordinates"`` (longitude and latitude in degrees), ``"sphere"`` (unit vectors),
+        ``"cells"``, ``"harmonics"``, a column of numbers or labels such as ``"country"``,
+        ``"log population"``, or a target of `geointerp.probes` with options of its own.
     cv : splitter, or mapping of label to splitter, optional
         Five random folds if not given.
-    controls : bool
-        Also probe the same architecture untrained, and a bag of the prompt's tokens.
+    controls : bool or sequence of str
+        All, none, or those named, of ``geointerp.probes.controls.ALL``.
     model : Model, optional
         Of the activations, for the controls; loaded by its name if not given.
+    word_vectors : DataFrame, index of words, optional
+        Static vectors, for one more control.
     alphas : sequence of float
-        Penalties. Each fold's is chosen within its training set, by predicting each other
-        fold's places from the rest.
+        Penalties. Each fold's is chosen within its training set; see
+        `geointerp.probes.crossfit.crossfit`.
+    block_km : float
+        Side of the blocks that the intervals are drawn over.
     seed : int
-        Of the random folds and the untrained weights.
+        Of the random folds, the untrained weights, the shuffle and the intervals.
+    device, products
+        See `geointerp.probes.crossfit.crossfit`.
 
     Returns
     -------
     Report
+        Of the places whose target is known; how many are left out is logged and kept.
 
     Raises
     ------
     InputError
-        A target that is not there, not numeric, missing for some place or constant; fewer
-        places than folds; activations that are not finite.
+        A target that is not there, without a value or constant; fewer places than folds;
+        activations that are not finite.
     """
-    from geointerp.activations import about_of
+    acts, bound, missing = _with_target(_layered(acts), target)
+    splits = _splits(RandomKFold(seed=seed) if cv is None else cv)
+    folds = {label: _folds(acts, splitter) for label, splitter in splits.items()}
+    asked = control.chosen(controls)
+    model = control.checked(asked, acts, model)
+    options = {"device": device, "products": products}
+    runs: list[_Run] = []
 
-    about = about_of(acts)
+    def probe(source: str, layer: int | None, features: Any, target: Target, on: Any) -> None:
+        penalties = control.COUNT_ALPHAS if sparse.issparse(features) else alphas
+        for label in on:
+            how = plan(
+                penalties, target.values, groups=target.groups, relative=target.relative, **options
+            )
+            found = crossfit(features, target.values, folds[label], how)
+            runs.append(_Run(source, label, layer, target, found.predicted))
+
+    layers = [int(layer) for layer in acts["layer"].values]
+    for layer in progress.track(layers, "probe"):
+        probe(MODEL, layer, _finite(acts.sel(layer=layer), layer), bound, folds)
+    others = list(control.sources(asked, acts, model, seed))
+    if word_vectors is not None:
+        others.append((control.VECTORS, control.word_vectors(acts, word_vectors)))
+    for name, features in progress.track(others, "controls"):
+        if hasattr(features, "dims"):
+            for layer in layers:
+                probe(name, layer, features.sel(layer=layer).values, bound, folds)
+        else:
+            probe(name, None, features, bound, folds)
+    if control.SHUFFLED in asked:
+        order = np.random.default_rng(seed).permutation(acts.sizes["place"])
+        shuffled = bound.bind(_table(acts).iloc[order].reset_index(drop=True))
+        for label in folds:
+            best = _best(runs, MODEL, label).layer
+            probe(control.SHUFFLED, best, acts.sel(layer=best).values, shuffled, [label])
+
+    places = _table(acts)
+    block = BlockKFold(block_km).blocks(lon=places["lon"], lat=places["lat"])
+    draws = Bootstrap(block, seed=seed)
+    rows = []
+    for run in runs:
+        low, high = interval(draws.skill(*run.losses(draws.size)))
+        about = {"source": run.source, "split": run.split, "layer": run.layer}
+        rows.append(about | run.scores | {"low": low, "high": high})
+    first = next(iter(folds))
+    summary = [_summary(runs, label, parts, draws, places) for label, parts in folds.items()]
+    return Report(
+        pd.DataFrame(rows).astype({"layer": "Int64"}),
+        _predictions(acts, _best(runs, MODEL, first), folds[first]),
+        bound.name,
+        pd.DataFrame(summary).astype({"layer": "Int64"}),
+        main=bound.main,
+        about={
+            **about_of(acts),
+            "function": "geointerp.probes.evaluate",
+            "target": bound.name,
+            "main score": bound.main,
+            "places without a target": missing,
+            "splits": {label: repr(splitter) for label, splitter in splits.items()},
+            "alphas": list(alphas),
+            "intervals": f"95%, over {draws.count} blocks of {block_km:g} km",
+            "products": products,
+            "seed": seed,
+        },
+    )
+
+
+class _Run:
+    """One source, probed at one layer under one split."""
+
+    def __init__(
+        self, source: str, split: str, layer: int | None, target: Target, predicted: Matrix
+    ) -> None:
+        self.source, self.split, self.layer, self.target = source, split, layer, target
+        self.rows = np.flatnonzero(np.isfinite(predicted).all(axis=1))
+        self.predicted = predicted[self.rows]
+        self.scores = target.scores(self.predicted, self.rows) | {"n": len(self.rows)}
+
+    @property
+    def main(self) -> float:
+        """The score by which runs are compared."""
+        return self.scores[self.target.main]
+
+    def losses(self, n: int) -> tuple[Matrix, Matrix]:
+        """What each of n places adds to the main score; nothing where it is not predicted."""
+        found = np.zeros((2, n))
+        found[:, self.rows] = self.target.losses(self.predicted, self.rows)
+        return found[0], found[1]
+
+
+def _best(runs: list[_Run], source: str, split: str) -> _Run:
+    """The run of the layer with the best main score."""
+    return max((r for r in runs if (r.source, r.split) == (source, split)), key=lambda r: r.main)
+
+
+def _summary(
+    runs: list[_Run], split: str, folds: list[Fold], draws: Bootstrap, places: pd.DataFrame
+) -> dict[str, Any]:
+    """The best layer under one split: its main score, its uplift, and all further scores."""
+    own = _best(runs, MODEL, split)
+    skill = draws.skill(*own.losses(draws.size))
+    low, high = interval(skill)
+    row = {"split": split, "layer": own.layer, own.target.main: own.main, "low": low, "high": high}
+    sources = dict.fromkeys(r.source for r in runs if r.source != MODEL)
+    if sources:
+        other = max((_best(runs, source, split) for source in sources), key=lambda r: r.main)
+        uplift = skill - draws.skill(*other.losses(draws.size))
+        low, high = interval(uplift)
+        row |= {"best_control": other.source, "control": other.main}
+        row |= {"uplift": own.main - other.main, "uplift_low": low, "uplift_high": high}
+    row |= {k: v for k, v in own.scores.items() if k not in row}
+    row |= own.target.details(own.predicted, own.rows)
+    decoded = own.target.decode(own.predicted, own.rows)
+    if "error_km" in decoded:
+        km = decoded["error_km"].to_numpy()
+        radius, coverage = scores.conformal(km, labels([t for _, t in folds], draws.size)[own.rows])
+        row |= {
+            "radius90_km": float(np.median(radius)),
+            "region90_km2": float(scores.cap_km2(np.median(radius))),
+            "coverage90": coverage,
+        }
+        row |= _moran(km, places.iloc[own.rows])
+    return row
+
+
+def _moran(km: Matrix, places: pd.DataFrame) -> dict[str, float]:
+    """Moran's I of the errors: do neighbours err alike?"""
+    import geopandas as gpd
+
+    from geointerp import spatial
+
+    if len(km) < 30:
+        return {}
+    points = gpd.points_from_xy(places["lon"], places["lat"])
+    located = gpd.GeoDataFrame({"error_km": km}, geometry=points, crs="EPSG:4326")
+    found = spatial.moran(located[["error_km"]], spatial.knn(located, k=8), seed=0).iloc[0]
+    return {"moran_error": float(found["I"]), "moran_error_p": float(found["p"])}
+
+
+def _layered(acts: xr.DataArray) -> xr.DataArray:
+    """Activations with a dim of layers, checked."""
     if "place" not in acts.dims or "hidden" not in acts.dims:
         raise InputError(f"activations have dims (place, layer, hidden); these have {acts.dims}.")
-    if "layer" not in acts.dims:
-        layer = acts.coords["layer"].values if "layer" in acts.coords else 0
-        acts = acts.drop_vars("layer", errors="ignore").expand_dims(layer=[int(layer)], axis=1)
-    names, targets = _targets(acts, target)
-    if cv is None:
-        cv = RandomKFold(seed=seed)
+    if "layer" in acts.dims:
+        return acts
+    layer = acts.coords["layer"].values if "layer" in acts.coords else 0
+    return acts.drop_vars("layer", errors="ignore").expand_dims(layer=[int(layer)], axis=1)
+
+
+def _table(acts: xr.DataArray) -> pd.DataFrame:
+    """The coordinates along `place` as columns, in order."""
+    return pd.DataFrame(
+        {str(k): c.values for k, c in acts.coords.items() if c.dims == ("place",) and k != "place"}
+    )
+
+
+def _with_target(acts: xr.DataArray, spec: str | Target) -> tuple[xr.DataArray, Target, int]:
+    """Activations of the places whose target is known, the target, and how many are not."""
+    table = _table(acts)
+    for name in ("lon", "lat"):
+        if name not in table:
+            raise InputError(f"the activations carry no {name!r} along their places.")
+    bound = of(spec, table)
+    missing = len(table) - len(bound.known)
+    if not missing:
+        return acts, bound, 0
+    log.warning("%d of %d places have no target %r: left out", missing, len(table), bound.name)
+    acts = acts.isel(place=bound.known)
+    return acts, bound.bind(_table(acts)), missing
+
+
+def _finite(features: xr.DataArray, layer: int) -> Matrix:
+    values = features.values
+    if not np.isfinite(values).all():
+        raise InputError(f"layer {layer}: an activation is not finite.")
+    return values
+
+
+def _splits(
+    cv: BaseCrossValidator | Mapping[str, BaseCrossValidator],
+) -> Mapping[str, BaseCrossValidator]:
     splits = cv if isinstance(cv, Mapping) else {_label(cv): cv}
     if not splits:
         raise InputError("cv holds no split; give one or more.")
-    folds = {label: _folds(acts, splitter) for label, splitter in splits.items()}
-
-    rows: list[dict[str, Any]] = []
-    out_of_fold: dict[tuple[str, int], NDArray[np.float64]] = {}
-    sources = {MODEL: acts}
-    if controls:
-        model = control.model_of(acts, model)
-        sources[UNTRAINED] = control.untrained(acts, model, seed)
-    steps = [(source, int(layer)) for source in sources for layer in acts["layer"].values]
-    for source, layer in progress.track(steps, "probe"):
-        features = sources[source].sel(layer=layer).values
-        if not np.isfinite(features).all():
-            raise InputError(f"layer {layer}: an activation is not finite.")
-        for label, parts in folds.items():
-            predicted = _out_of_fold(features, targets, parts, np.asarray(alphas, float))
-            rows.append(_row(source, label, layer, names, targets, predicted))
-            if source == MODEL:
-                out_of_fold[label, layer] = predicted
-    if controls and model is not None:
-        counts = control.bag_of_tokens(acts, model)
-        for label, parts in folds.items():
-            predicted = control.predict_from_tokens(counts, targets, parts)
-            rows.append(_row(TOKENS, label, None, names, targets, predicted))
-
-    table = pd.DataFrame(rows)
-    table["layer"] = table["layer"].astype("Int64")
-    about = {
-        **about,
-        "function": "geointerp.probes.evaluate",
-        "target": target,
-        "splits": {label: repr(splitter) for label, splitter in splits.items()},
-        "alphas": list(alphas),
-        "seed": seed,
-    }
-    report = Report(table, pd.DataFrame(), target, about)
-    first = next(iter(splits))
-    report.predictions = _predictions(
-        acts, target, names, targets, out_of_fold[first, int(report.best(first)["layer"])]
-    )
-    return report
-
-
-def _targets(acts: xr.DataArray, target: str) -> tuple[list[str], NDArray[np.float64]]:
-    names = ["lon", "lat"] if target == "coordinates" else [target]
-    for name in names:
-        if name not in acts.coords or acts[name].dims != ("place",):
-            known = ", ".join(str(n) for n, c in acts.coords.items() if c.dims == ("place",))
-            raise InputError(f"target {name!r}: the activations carry {known}.")
-        if not np.issubdtype(acts[name].dtype, np.number):
-            raise InputError(f"target {name!r}: it is not numeric.")
-        missing = int(np.sum(~np.isfinite(acts[name].values.astype(float))))
-        if missing:
-            raise InputError(
-                f"target {name!r}: {missing} place(s) have no finite value; drop them."
-            )
-        if np.ptp(acts[name].values) == 0:
-            raise InputError(f"target {name!r}: it is the same for every place.")
-    return names, np.stack([acts[name].values.astype(float) for name in names], axis=1)
+    return splits
 
 
 def _folds(acts: xr.DataArray, splitter: BaseCrossValidator) -> list[Fold]:
@@ -240,68 +287,23 @@ def _folds(acts: xr.DataArray, splitter: BaseCrossValidator) -> list[Fold]:
     folds = [
         (np.asarray(a), np.asarray(b)) for a, b in splitter.split(np.zeros(count), None, groups)
     ]
-    if not np.array_equal(np.sort(np.concatenate([test for _, test in folds])), np.arange(count)):
-        raise InputError(f"{splitter!r}: its test sets must hold every place once.")
+    tested = np.bincount(np.concatenate([test for _, test in folds]), minlength=count)
+    if tested.max() > 1:
+        raise InputError(f"{splitter!r}: its test sets must hold no place twice.")
     return folds
 
 
-def _out_of_fold(
-    features: NDArray[Any], targets: NDArray[np.float64], folds: list[Fold], alphas: NDArray[Any]
-) -> NDArray[np.float64]:
-    """Predictions for every place from folds that it is not in, shape (n, t)."""
-    centred = features - features.mean(axis=0, dtype=np.float64)
-    tests = [Moments.of(centred[test], targets[test]) for _, test in folds]
-    whole = sum(tests[1:], tests[0])
-    predicted = np.empty_like(targets)
-    for k, (train, test) in enumerate(folds):
-        buffered = np.setdiff1d(np.arange(len(targets)), np.union1d(train, test))
-        moments = whole - tests[k]
-        parts = tests[:k] + tests[k + 1 :]
-        if len(buffered) or len(parts) < 2:
-            inner = inner_folds(k, folds)
-            parts = [Moments.of(centred[rows], targets[rows]) for rows in inner]
-        if len(buffered):
-            moments = moments - Moments.of(centred[buffered], targets[buffered])
-        best = best_penalty(moments, parts, alphas) if len(alphas) > 1 else 0
-        coef, intercept = solve(moments, alphas[best : best + 1])
-        predicted[test] = centred[test] @ coef[0] + intercept[0]
-    return predicted
-
-
-def _row(
-    source: str,
-    split: str,
-    layer: int | None,
-    names: list[str],
-    targets: NDArray[np.float64],
-    predicted: NDArray[np.float64],
-) -> dict[str, Any]:
-    each = scores.r2(targets, predicted)
-    row: dict[str, Any] = {"source": source, "split": split, "layer": layer, "r2": each.mean()}
-    row |= {f"r2_{name}": value for name, value in zip(names, each, strict=True)}
-    if names == ["lon", "lat"]:
-        km = scores.error_km(targets, predicted)
-        row |= {"median_km": float(np.median(km)), "mean_km": float(km.mean())}
-    return row | {"n": len(targets)}
-
-
-def _predictions(
-    acts: xr.DataArray,
-    target: str,
-    names: list[str],
-    targets: NDArray[np.float64],
-    predicted: NDArray[np.float64],
-) -> pd.DataFrame:
-    table = pd.DataFrame(index=acts.indexes["place"])
-    for name in ("name", "lon", "lat", *([] if target == "coordinates" else [target])):
-        if name in acts.coords:
-            table[name] = acts[name].values
-    if target == "coordinates":
-        table[["predicted_lon", "predicted_lat"]] = scores.on_the_globe(predicted)
-        table["error_km"] = scores.error_km(targets, predicted)
-    else:
-        table[f"predicted_{names[0]}"] = predicted[:, 0]
-    return table
+def _predictions(acts: xr.DataArray, run: _Run, folds: list[Fold]) -> pd.DataFrame:
+    """The best layer's predictions, as a reader wants them."""
+    decoded = run.target.decode(run.predicted, run.rows)
+    fold = labels([test for _, test in folds], acts.sizes["place"])[run.rows]
+    own = _table(acts).iloc[run.rows].reset_index(drop=True)
+    column = getattr(run.target, "column", None)
+    wanted = [c for c in ("name", "lon", "lat", column) if c is not None and c in own]
+    table = pd.concat([own[wanted], decoded], axis=1).assign(fold=fold)
+    if "error_km" in table:
+        table["radius90_km"] = scores.conformal(table["error_km"], fold)[0]
+    return table.set_index(acts.indexes["place"][run.rows].rename("place"))
 
 
 def _label(splitter: BaseCrossValidator) -> str:

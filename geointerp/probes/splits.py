@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
-from sklearn.model_selection import BaseCrossValidator, GroupKFold, KFold
+from sklearn.model_selection import BaseCrossValidator, GroupKFold, KFold, LeaveOneGroupOut
 
 from geointerp import sphere
 from geointerp.errors import InputError
@@ -165,15 +165,17 @@ class ColumnKFold(BaseCrossValidator):
     Parameters
     ----------
     column : str
-    n_splits : int
+    n_splits : int or None
+        None holds out one group at a time: leave one country out.
     seed : int
 
     Notes
     -----
-    scikit-learn's GroupKFold, shuffled, with the column's values as `groups`.
+    scikit-learn's GroupKFold, shuffled, or LeaveOneGroupOut, with the column's values as
+    `groups`.
     """
 
-    def __init__(self, column: str = "country", *, n_splits: int = 5, seed: int = 0) -> None:
+    def __init__(self, column: str = "country", *, n_splits: int | None = 5, seed: int = 0) -> None:
         self.column = column
         self.n_splits = n_splits
         self.seed = seed
@@ -188,23 +190,73 @@ class ColumnKFold(BaseCrossValidator):
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """The number of folds."""
+        if self.n_splits is None:
+            return len(np.unique(_whole(groups, self.column)))
         return self.n_splits
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Fold]:
         """Yield the rows of training and test set of every fold."""
-        if groups is None:
-            raise InputError(f"ColumnKFold needs groups: the values of '{self.column}'.")
-        missing = np.flatnonzero(pd.isna(np.asarray(groups, dtype=object)))
-        if len(missing):
-            raise InputError(
-                f"column '{self.column}': {len(missing)} place(s) have no value, the first in row "
-                f"{missing[0]}; fill or drop them."
-            )
-        values = np.asarray(groups, dtype=str)
+        values = _whole(groups, self.column)
         found = len(np.unique(values))
-        if found < self.n_splits:
+        if found < (self.n_splits or 2):
             raise InputError(
-                f"column '{self.column}' has {found} value(s); {self.n_splits} folds need as many."
+                f"column '{self.column}' has {found} value(s); {self.n_splits or 2} folds need as "
+                "many."
             )
-        splitter = GroupKFold(self.n_splits, shuffle=True, random_state=self.seed)
+        if self.n_splits is None:
+            splitter: Any = LeaveOneGroupOut()
+        else:
+            splitter = GroupKFold(self.n_splits, shuffle=True, random_state=self.seed)
         yield from splitter.split(np.zeros(len(values)), None, values)
+
+
+class ColumnSplit(BaseCrossValidator):
+    """Hold out the places that a column says, once, such as Gurnee and Tegmark's `is_test`.
+
+    Parameters
+    ----------
+    column : str
+        Of true and false.
+    """
+
+    def __init__(self, column: str = "is_test") -> None:
+        self.column = column
+
+    @property
+    def reads(self) -> tuple[str]:
+        """The coordinate that `groups` is made of."""
+        return (self.column,)
+
+    def __repr__(self) -> str:
+        return f"ColumnSplit({self.column!r})"
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """The number of folds: one."""
+        return 1
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Fold]:
+        """Yield the rows of the training and the test set."""
+        values = _whole(groups, self.column)
+        strange = set(np.unique(values)) - {"True", "False", "1", "0", "1.0", "0.0"}
+        if strange:
+            raise InputError(
+                f"column '{self.column}' says which places are held out, so it must be true or "
+                f"false; it has {str(sorted(strange)[0])!r}."
+            )
+        held = np.isin(values, ["True", "1", "1.0"])
+        if held.all() or not held.any():
+            raise InputError(f"column '{self.column}': it must hold out some places, and not all.")
+        yield np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _whole(groups: Any, column: str) -> NDArray[np.str_]:
+    """The values of a column as text, none of them missing."""
+    if groups is None:
+        raise InputError(f"a split by '{column}' needs groups: the values of that column.")
+    missing = np.flatnonzero(pd.isna(np.asarray(groups, dtype=object)))
+    if len(missing):
+        raise InputError(
+            f"column '{column}': {len(missing)} place(s) have no value, the first in row "
+            f"{missing[0]}; fill or drop them."
+        )
+    return np.asarray(groups, dtype=str)

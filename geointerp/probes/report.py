@@ -1,0 +1,116 @@
+"""What the probes of a model's layers found, beside their controls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from geointerp import artefacts, cards
+from geointerp.errors import InputError
+
+MODEL = "model"
+
+
+@dataclass
+class Report:
+    """What the probes found.
+
+    Attributes
+    ----------
+    table : DataFrame
+        A row per source, split and layer: `source` ("model" or a control), `split`, `layer`
+        (missing for a control that has none), the target's scores, `n` (the places
+        predicted), and `low` and `high`, the 95% interval of the main score over blocks.
+    predictions : DataFrame
+        Out-of-fold predictions of the best layer under the first split, on the places'
+        index: `name`, `lon`, `lat`, what is predicted, and the `fold`; for points
+        `predicted_lon`, `predicted_lat`, `error_km` and `radius90_km`, within which nine
+        places in ten of the other folds lie.
+    target : str
+    summary : DataFrame
+        A row per split, of the model's best layer there: its main score with its interval;
+        `best_control`, the control that comes nearest, at its own best layer, with its main
+        score `control`; `uplift`, the difference, with its interval; and further scores. The
+        best of several layers is a little better than it would be on other places.
+    main : str
+        The score that layers are compared by; more is better.
+    about : dict
+        What was probed and how, for the card.
+    """
+
+    table: pd.DataFrame
+    predictions: pd.DataFrame
+    target: str
+    summary: pd.DataFrame = field(default_factory=pd.DataFrame)
+    main: str = "r2"
+    about: dict[str, Any] = field(default_factory=dict)
+
+    def best(self, split: str | None = None, source: str = MODEL) -> pd.Series:
+        """The row of the best layer of a source; under the first split if none is named."""
+        rows = self._rows(split, source)
+        return rows.loc[rows[self.main].idxmax()]
+
+    def at(self, layer: int, split: str | None = None, source: str = MODEL) -> pd.Series:
+        """The row of a layer of a source; under the first split if none is named."""
+        rows = self._rows(split, source)
+        if layer not in rows["layer"].tolist():
+            raise InputError(f"the report has no layer {layer}; it has {rows['layer'].tolist()}.")
+        return rows[rows["layer"] == layer].iloc[0]
+
+    def nearest_control(self, split: str | None = None) -> str | None:
+        """The control with the best main score, each at its own best layer."""
+        split = split or self.table["split"].iloc[0]
+        rows = self.table[(self.table["split"] == split) & (self.table["source"] != MODEL)]
+        return None if not len(rows) else str(rows.loc[rows[self.main].idxmax(), "source"])
+
+    def _rows(self, split: str | None, source: str) -> pd.DataFrame:
+        split = split or self.table["split"].iloc[0]
+        rows = self.table[(self.table["split"] == split) & (self.table["source"] == source)]
+        if not len(rows):
+            raise InputError(f"the report has no '{source}' under the split '{split}'.")
+        return rows
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Report:
+        """Read back what `save` wrote."""
+        folder = Path(folder)
+        about = cards.read(folder).get("made by", {})
+        if not (folder / "report.csv").exists() or "target" not in about:
+            raise InputError(f"{folder}: there is no report of a probe here.")
+        table, summary = (
+            pd.read_csv(folder / f"{name}.csv", dtype={"layer": "Int64"}) for name in _TABLES
+        )
+        # a place may be called "NA"
+        predictions = pd.read_csv(
+            folder / "predictions.csv",
+            index_col="place",
+            keep_default_na=False,
+            na_values=[""],
+            dtype={"place": str},
+        )
+        # "00001" is no number, unless it was one
+        if about["place_dtype"].startswith("int"):
+            predictions.index = predictions.index.astype(about["place_dtype"])
+        return cls(table, predictions, about["target"], summary, about["main score"], about)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `report.csv`, `summary.csv`, `predictions.csv` and the card to a new folder."""
+        figures: dict[str, float] = {}
+        for row in self.summary.to_dict("records"):
+            figures[f"{self.main}, {row['split']}, layer {row['layer']}"] = row[self.main]
+            if "uplift" in row:
+                figures[f"  above the best control, {row['best_control']}"] = row["uplift"]
+        about = {**self.about, "place_dtype": str(self.predictions.index.dtype)}
+        with artefacts.whole(Path(folder)) as part:
+            part.mkdir()
+            for name, table in zip(_TABLES, (self.table, self.summary), strict=True):
+                table.to_csv(part / f"{name}.csv", index=False)
+            self.predictions.to_csv(part / "predictions.csv", index_label="place")
+            sections = {"made by": about, "figures": figures}
+            cards.write(part, f"Probe for {self.target}", sections)
+
+
+_TABLES = ("report", "summary")
