@@ -40,7 +40,7 @@
 
   // ---------------------------------------------------------------- R² by layer
   function chart(split, low, first, last) {
-    const width = 412, height = 250, left = 34, right = 136, top = 10, bottom = 34;
+    const width = 412, height = 250, left = 34, right = 152, top = 10, bottom = 34;
     const across = (layer) => left + ((layer - first) / (last - first || 1)) * (width - left - right);
     const up = (r2) => top + ((1 - Math.max(r2, low)) / (1 - low)) * (height - top - bottom);
     const text = (x, y, anchor, name, words) => make("text", { x, y, "text-anchor": anchor, class: name }, words);
