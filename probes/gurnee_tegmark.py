@@ -11,7 +11,7 @@ latitude exchanged. What they did not report comes with it: the controls, and bl
 countries held out.
 
 On the embedded model, which knows cities and no other places, R² on is_test is .17, and .60 for the
-mere letters of the names: a model that says something of these places must first beat their spelling.
+mere letters of the names: whatever is said of these places must first beat their spelling.
 
     python probes/gurnee_tegmark.py --places world_place.csv --model meta-llama/Llama-2-7b-hf
 """

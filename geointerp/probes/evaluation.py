@@ -85,6 +85,7 @@ def evaluate(
         A target that is not there, without a value or constant; fewer places than folds;
         activations that are not finite.
     """
+    about = about_of(acts)
     acts, bound, missing = _with_target(_layered(acts), target)
     splits = _splits(RandomKFold(seed=seed) if cv is None else cv)
     folds = {label: _folds(acts, splitter) for label, splitter in splits.items()}
@@ -127,8 +128,8 @@ def evaluate(
     rows = []
     for run in runs:
         low, high = interval(draws.skill(*run.losses(draws.size)))
-        about = {"source": run.source, "split": run.split, "layer": run.layer}
-        rows.append(about | run.scores | {"low": low, "high": high})
+        which = {"source": run.source, "split": run.split, "layer": run.layer}
+        rows.append(which | run.scores | {"low": low, "high": high})
     first = next(iter(folds))
     summary = [_summary(runs, label, parts, draws, places) for label, parts in folds.items()]
     return Report(
@@ -138,7 +139,7 @@ def evaluate(
         pd.DataFrame(summary).astype({"layer": "Int64"}),
         main=bound.main,
         about={
-            **about_of(acts),
+            **about,
             "function": "geointerp.probes.evaluate",
             "target": bound.name,
             "main score": bound.main,
