@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from geointerp.errors import InputError
 from geointerp.toponym import facts as world
 from geointerp.toponym import tokenizer as tokenizers
 from geointerp.toponym.corpus import Corpus
@@ -136,6 +137,8 @@ class Trainer:
     def __init__(
         self, recipe: Recipe, tokenizer: PreTrainedTokenizerFast, folder: Path, device: str
     ) -> None:
+        if not hasattr(torch.optim, "Muon"):
+            raise InputError(f"training takes torch 2.9 or later; this is {torch.__version__}.")
         self.recipe = recipe
         self.folder = folder
         self.device = device
