@@ -2,7 +2,6 @@
 
 from geointerp.probes import controls, scores
 from geointerp.probes.cells import Cells
-from geointerp.probes.crossfit import crossfit
 from geointerp.probes.evaluation import evaluate
 from geointerp.probes.harmonics import Harmonics
 from geointerp.probes.report import Report
@@ -24,7 +23,6 @@ __all__ = [
     "RidgeProbe",
     "Sphere",
     "controls",
-    "crossfit",
     "evaluate",
     "scores",
 ]

@@ -71,8 +71,9 @@ def evaluate(
         Side of the blocks that the intervals are drawn over.
     seed : int
         Of the random folds, the untrained weights, the shuffle and the intervals.
-    device, products
-        See `geointerp.probes.crossfit.crossfit`.
+    device, products : str
+        Where sums of products are made and solved, and in "float64" or "float32"; see
+        `geointerp.probes.crossfit.Plan`.
 
     Returns
     -------
