@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,20 +16,19 @@ from geointerp import progress
 from geointerp.activations import about_of
 from geointerp.errors import InputError
 from geointerp.probes import controls as control
-from geointerp.probes import scores
-from geointerp.probes.crossfit import crossfit, labels, plan
+from geointerp.probes import inputs, scores
+from geointerp.probes.crossfit import labels
 from geointerp.probes.intervals import Bootstrap, interval
+from geointerp.probes.predictions import Predicted, predict
 from geointerp.probes.report import MODEL, Report
 from geointerp.probes.ridge import ALPHAS
 from geointerp.probes.splits import BlockKFold, Fold, RandomKFold
-from geointerp.probes.targets import Matrix, Target, of
+from geointerp.probes.targets import Matrix, Target
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from geointerp.models import Model
-
-log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -87,55 +86,52 @@ def evaluate(
         activations that are not finite.
     """
     about = about_of(acts)
-    acts, bound, missing = _with_target(_layered(acts), target)
+    acts, bound, missing = inputs.with_target(inputs.layered(acts), target)
     splits = _splits(RandomKFold(seed=seed) if cv is None else cv)
-    folds = {label: _folds(acts, splitter) for label, splitter in splits.items()}
+    folds = {label: inputs.folds(acts, splitter) for label, splitter in splits.items()}
     asked = control.chosen(controls)
     model = control.checked(asked, acts, model)
-    options = {"device": device, "products": products}
+    vectors = []
+    if word_vectors is not None:
+        vectors.append((control.VECTORS, control.word_vectors(acts, word_vectors)))
+    places = inputs.columns(acts)
+    block = BlockKFold(block_km).blocks(lon=places["lon"], lat=places["lat"])
+    draws = Bootstrap(block, seed=seed)
     runs: list[_Run] = []
+    # of all predictions only the best layer's are kept
+    best: dict[str, tuple[_Run, Predicted]] = {}
 
     def probe(source: str, layer: int | None, features: Any, target: Target, on: Any) -> None:
         penalties = control.COUNT_ALPHAS if sparse.issparse(features) else alphas
         for label in on:
-            how = plan(
-                penalties, target.values, groups=target.groups, relative=target.relative, **options
-            )
-            found = crossfit(features, target.values, folds[label], how)
-            runs.append(_Run(source, label, layer, target, found.predicted))
+            predicted = predict(features, target, folds[label], penalties, device, products)
+            run = _Run(source, label, layer, predicted.scores, predicted.skill(draws), target.main)
+            runs.append(run)
+            if source == MODEL and (label not in best or run.main > best[label][0].main):
+                best[label] = run, predicted
 
     layers = [int(layer) for layer in acts["layer"].values]
     for layer in progress.track(layers, "probe"):
-        probe(MODEL, layer, _finite(acts.sel(layer=layer), layer), bound, folds)
-    others = list(control.sources(asked, acts, model, seed))
-    if word_vectors is not None:
-        others.append((control.VECTORS, control.word_vectors(acts, word_vectors)))
-    for name, features in progress.track(others, "controls"):
+        probe(MODEL, layer, inputs.finite(acts.sel(layer=layer), layer), bound, folds)
+    # made one by one: some are as large as the activations
+    others = chain(control.sources(asked, acts, model, seed), vectors)
+    for name, features in progress.track(others, "controls", total=len(asked) + len(vectors)):
         if hasattr(features, "dims"):
             for layer in layers:
                 probe(name, layer, features.sel(layer=layer).values, bound, folds)
         else:
             probe(name, None, features, bound, folds)
     if control.SHUFFLED in asked:
-        order = np.random.default_rng(seed).permutation(acts.sizes["place"])
-        shuffled = bound.bind(_table(acts).iloc[order].reset_index(drop=True))
-        for label in folds:
-            best = _best(runs, MODEL, label).layer
-            probe(control.SHUFFLED, best, acts.sel(layer=best).values, shuffled, [label])
+        order = np.random.default_rng(seed).permutation(len(places))
+        shuffled = bound.bind(places.iloc[order].reset_index(drop=True))
+        for label, (run, _) in best.items():
+            probe(control.SHUFFLED, run.layer, acts.sel(layer=run.layer).values, shuffled, [label])
 
-    places = _table(acts)
-    block = BlockKFold(block_km).blocks(lon=places["lon"], lat=places["lat"])
-    draws = Bootstrap(block, seed=seed)
-    rows = []
-    for run in runs:
-        low, high = interval(draws.skill(*run.losses(draws.size)))
-        which = {"source": run.source, "split": run.split, "layer": run.layer}
-        rows.append(which | run.scores | {"low": low, "high": high})
     first = next(iter(folds))
-    summary = [_summary(runs, label, parts, draws, places) for label, parts in folds.items()]
+    summary = [_summary(runs, *best[label], parts, places) for label, parts in folds.items()]
     return Report(
-        pd.DataFrame(rows).astype({"layer": "Int64"}),
-        _predictions(acts, _best(runs, MODEL, first), folds[first]),
+        pd.DataFrame([run.row for run in runs]).astype({"layer": "Int64"}),
+        best[first][1].table(places, acts.indexes["place"], folds[first]),
         bound.name,
         pd.DataFrame(summary).astype({"layer": "Int64"}),
         main=bound.main,
@@ -154,61 +150,53 @@ def evaluate(
     )
 
 
-class _Run:
-    """One source, probed at one layer under one split."""
+class _Run(NamedTuple):
+    """How well one source did at one layer under one split."""
 
-    def __init__(
-        self, source: str, split: str, layer: int | None, target: Target, predicted: Matrix
-    ) -> None:
-        self.source, self.split, self.layer, self.target = source, split, layer, target
-        self.rows = np.flatnonzero(np.isfinite(predicted).all(axis=1))
-        self.predicted = predicted[self.rows]
-        self.scores = target.scores(self.predicted, self.rows) | {"n": len(self.rows)}
+    source: str
+    split: str
+    layer: int | None
+    scores: dict[str, float]
+    skill: Matrix
+    by: str
 
     @property
     def main(self) -> float:
         """The score by which runs are compared."""
-        return self.scores[self.target.main]
+        return self.scores[self.by]
 
-    def losses(self, n: int) -> tuple[Matrix, Matrix]:
-        """What each of n places adds to the main score; nothing where it is not predicted."""
-        found = np.zeros((2, n))
-        found[:, self.rows] = self.target.losses(self.predicted, self.rows)
-        return found[0], found[1]
-
-
-def _best(runs: list[_Run], source: str, split: str) -> _Run:
-    """The run of the layer with the best main score."""
-    return max((r for r in runs if (r.source, r.split) == (source, split)), key=lambda r: r.main)
+    @property
+    def row(self) -> dict[str, Any]:
+        low, high = interval(self.skill)
+        which = {"source": self.source, "split": self.split, "layer": self.layer}
+        return which | self.scores | {"low": low, "high": high}
 
 
 def _summary(
-    runs: list[_Run], split: str, folds: list[Fold], draws: Bootstrap, places: pd.DataFrame
+    runs: list[_Run], own: _Run, predicted: Predicted, folds: list[Fold], places: pd.DataFrame
 ) -> dict[str, Any]:
     """The best layer under one split: its main score, its uplift, and all further scores."""
-    own = _best(runs, MODEL, split)
-    skill = draws.skill(*own.losses(draws.size))
-    low, high = interval(skill)
-    row = {"split": split, "layer": own.layer, own.target.main: own.main, "low": low, "high": high}
-    sources = dict.fromkeys(r.source for r in runs if r.source != MODEL)
-    if sources:
-        other = max((_best(runs, source, split) for source in sources), key=lambda r: r.main)
-        uplift = skill - draws.skill(*other.losses(draws.size))
-        low, high = interval(uplift)
+    low, high = interval(own.skill)
+    row = {"split": own.split, "layer": own.layer, own.by: own.main, "low": low, "high": high}
+    others = [run for run in runs if run.split == own.split and run.source != MODEL]
+    if others:
+        other = max(others, key=lambda run: run.main)
+        low, high = interval(own.skill - other.skill)
         row |= {"best_control": other.source, "control": other.main}
         row |= {"uplift": own.main - other.main, "uplift_low": low, "uplift_high": high}
     row |= {k: v for k, v in own.scores.items() if k not in row}
-    row |= own.target.details(own.predicted, own.rows)
-    decoded = own.target.decode(own.predicted, own.rows)
+    row |= predicted.target.details(predicted.values, predicted.rows)
+    decoded = predicted.decoded()
     if "error_km" in decoded:
         km = decoded["error_km"].to_numpy()
-        radius, coverage = scores.conformal(km, labels([t for _, t in folds], draws.size)[own.rows])
+        fold = labels([test for _, test in folds], len(places))[predicted.rows]
+        radius, coverage = scores.conformal(km, fold)
         row |= {
             "radius90_km": float(np.median(radius)),
             "region90_km2": float(scores.cap_km2(np.median(radius))),
             "coverage90": coverage,
         }
-        row |= _moran(km, places.iloc[own.rows])
+        row |= _moran(km, places.iloc[predicted.rows])
     return row
 
 
@@ -226,45 +214,6 @@ def _moran(km: Matrix, places: pd.DataFrame) -> dict[str, float]:
     return {"moran_error": float(found["I"]), "moran_error_p": float(found["p"])}
 
 
-def _layered(acts: xr.DataArray) -> xr.DataArray:
-    """Activations with a dim of layers, checked."""
-    if "place" not in acts.dims or "hidden" not in acts.dims:
-        raise InputError(f"activations have dims (place, layer, hidden); these have {acts.dims}.")
-    if "layer" in acts.dims:
-        return acts
-    layer = acts.coords["layer"].values if "layer" in acts.coords else 0
-    return acts.drop_vars("layer", errors="ignore").expand_dims(layer=[int(layer)], axis=1)
-
-
-def _table(acts: xr.DataArray) -> pd.DataFrame:
-    """The coordinates along `place` as columns, in order."""
-    return pd.DataFrame(
-        {str(k): c.values for k, c in acts.coords.items() if c.dims == ("place",) and k != "place"}
-    )
-
-
-def _with_target(acts: xr.DataArray, spec: str | Target) -> tuple[xr.DataArray, Target, int]:
-    """Activations of the places whose target is known, the target, and how many are not."""
-    table = _table(acts)
-    for name in ("lon", "lat"):
-        if name not in table:
-            raise InputError(f"the activations carry no {name!r} along their places.")
-    bound = of(spec, table)
-    missing = len(table) - len(bound.known)
-    if not missing:
-        return acts, bound, 0
-    log.warning("%d of %d places have no target %r: left out", missing, len(table), bound.name)
-    acts = acts.isel(place=bound.known)
-    return acts, bound.bind(_table(acts)), missing
-
-
-def _finite(features: xr.DataArray, layer: int) -> Matrix:
-    values = features.values
-    if not np.isfinite(values).all():
-        raise InputError(f"layer {layer}: an activation is not finite.")
-    return values
-
-
 def _splits(
     cv: BaseCrossValidator | Mapping[str, BaseCrossValidator],
 ) -> Mapping[str, BaseCrossValidator]:
@@ -272,40 +221,6 @@ def _splits(
     if not splits:
         raise InputError("cv holds no split; give one or more.")
     return splits
-
-
-def _folds(acts: xr.DataArray, splitter: BaseCrossValidator) -> list[Fold]:
-    count = acts.sizes["place"]
-    groups = None
-    reads = getattr(splitter, "reads", ())
-    for name in reads:
-        if name not in acts.coords:
-            raise InputError(f"{splitter!r}: the activations carry no '{name}'.")
-    if reads:
-        columns = [acts[name].values for name in reads]
-        groups = columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
-    if count < splitter.get_n_splits(np.zeros(count), None, groups):
-        raise InputError(f"{splitter!r}: there are only {count} places.")
-    folds = [
-        (np.asarray(a), np.asarray(b)) for a, b in splitter.split(np.zeros(count), None, groups)
-    ]
-    tested = np.bincount(np.concatenate([test for _, test in folds]), minlength=count)
-    if tested.max() > 1:
-        raise InputError(f"{splitter!r}: its test sets must hold no place twice.")
-    return folds
-
-
-def _predictions(acts: xr.DataArray, run: _Run, folds: list[Fold]) -> pd.DataFrame:
-    """The best layer's predictions, as a reader wants them."""
-    decoded = run.target.decode(run.predicted, run.rows)
-    fold = labels([test for _, test in folds], acts.sizes["place"])[run.rows]
-    own = _table(acts).iloc[run.rows].reset_index(drop=True)
-    column = getattr(run.target, "column", None)
-    wanted = [c for c in ("name", "lon", "lat", column) if c is not None and c in own]
-    table = pd.concat([own[wanted], decoded], axis=1).assign(fold=fold)
-    if "error_km" in table:
-        table["radius90_km"] = scores.conformal(table["error_km"], fold)[0]
-    return table.set_index(acts.indexes["place"][run.rows].rename("place"))
 
 
 def _label(splitter: BaseCrossValidator) -> str:

@@ -113,16 +113,53 @@ def solve(moments: Moments, alphas: ArrayLike) -> Lines:
     alphas : array_like, shape (penalty,)
         Each above 0.
     """
+    gram, product, inverse = standardised(moments)
+    coef = inverse[:, None] * shrunk(gram, product, alphas)
+    mean_x, mean_y = moments.x / moments.n, moments.y / moments.n
+    return Lines(coef, mean_y - (coef * mean_x[:, None]).sum(1))
+
+
+def solve_components(moments: Moments, counts: ArrayLike) -> Lines:
+    """Regression on the first principal components of standardised features, unpenalised.
+
+    One eigendecomposition serves every number of components (Jolliffe 2002, Principal
+    Component Analysis, section 8.1).
+
+    Parameters
+    ----------
+    moments : Moments
+    counts : array_like of int, shape (count,)
+        Numbers of components; the lines come in this order. Components without variance
+        are left out.
+    """
+    gram, product, inverse = standardised(moments)
+    values, vectors = np.linalg.eigh(on_host(gram))
+    values, vectors = values[::-1], vectors[:, ::-1]
+    real = values > 1e-10 * values[0]
+    along = vectors.T @ on_host(product) * (real / np.where(real, values, 1))[:, None]
+    coef = np.stack([vectors[:, :count] @ along[:count] for count in np.asarray(counts)])
+    coef = on_host(inverse)[:, None] * coef
+    mean_x, mean_y = on_host(moments.x) / moments.n, on_host(moments.y) / moments.n
+    return Lines(coef, mean_y - (coef * mean_x[:, None]).sum(1))
+
+
+def standardised(moments: Moments) -> tuple[Array, Array, Array]:
+    """Products of standardised features with themselves and with centred targets.
+
+    Returns
+    -------
+    gram, product : array, shapes (d, d) and (d, t)
+    inverse : array, shape (d,)
+        One over each feature's standard deviation; 0 for a constant one.
+    """
     mean_x, mean_y = moments.x / moments.n, moments.y / moments.n
     gram = moments.xx - moments.n * mean_x[:, None] * mean_x
     squares = gram.diagonal() / moments.n
     # what rounding leaves of a constant column is no variance
     constant = squares <= 1e-12 * moments.xx.diagonal() / moments.n
     inverse = 1 / (squares * ~constant + constant) ** 0.5 * ~constant
-    gram = gram * inverse[:, None] * inverse
     product = inverse[:, None] * (moments.xy - moments.n * mean_x[:, None] * mean_y)
-    coef = inverse[:, None] * shrunk(gram, product, alphas)
-    return Lines(coef, mean_y - (coef * mean_x[:, None]).sum(1))
+    return gram * inverse[:, None] * inverse, product, inverse
 
 
 def shrunk(gram: Array, product: Array, alphas: ArrayLike) -> Array:

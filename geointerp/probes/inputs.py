@@ -1,0 +1,81 @@
+"""What a probe is given: activations, a target and folds, checked and fitted to each other."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import BaseCrossValidator
+
+from geointerp.errors import InputError
+from geointerp.probes.splits import Fold
+from geointerp.probes.targets import Matrix, Target, of
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+log = logging.getLogger(__name__)
+
+
+def layered(acts: xr.DataArray) -> xr.DataArray:
+    """Activations with a dim of layers, checked."""
+    if "place" not in acts.dims or "hidden" not in acts.dims:
+        raise InputError(f"activations have dims (place, layer, hidden); these have {acts.dims}.")
+    if "layer" in acts.dims:
+        return acts
+    layer = acts.coords["layer"].values if "layer" in acts.coords else 0
+    return acts.drop_vars("layer", errors="ignore").expand_dims(layer=[int(layer)], axis=1)
+
+
+def columns(acts: xr.DataArray) -> pd.DataFrame:
+    """The coordinates along `place` as columns, in order."""
+    return pd.DataFrame(
+        {str(k): c.values for k, c in acts.coords.items() if c.dims == ("place",) and k != "place"}
+    )
+
+
+def with_target(acts: xr.DataArray, spec: str | Target) -> tuple[xr.DataArray, Target, int]:
+    """Activations of the places whose target is known, the target, and how many are not."""
+    table = columns(acts)
+    for name in ("lon", "lat"):
+        if name not in table:
+            raise InputError(f"the activations carry no {name!r} along their places.")
+    bound = of(spec, table)
+    missing = len(table) - len(bound.known)
+    if not missing:
+        return acts, bound, 0
+    log.warning("%d of %d places have no target %r: left out", missing, len(table), bound.name)
+    acts = acts.isel(place=bound.known)
+    return acts, bound.bind(columns(acts)), missing
+
+
+def finite(features: xr.DataArray, layer: int) -> Matrix:
+    """The values of one layer."""
+    values = features.values
+    if not np.isfinite(values).all():
+        raise InputError(f"layer {layer}: an activation is not finite.")
+    return values
+
+
+def folds(acts: xr.DataArray, splitter: BaseCrossValidator) -> list[Fold]:
+    """The splitter's folds of the places; no place is tested twice."""
+    count = acts.sizes["place"]
+    groups = None
+    reads = getattr(splitter, "reads", ())
+    for name in reads:
+        if name not in acts.coords:
+            raise InputError(f"{splitter!r}: the activations carry no '{name}'.")
+    if reads:
+        read = [acts[name].values for name in reads]
+        groups = read[0] if len(read) == 1 else np.stack(read, axis=1)
+    if count < splitter.get_n_splits(np.zeros(count), None, groups):
+        raise InputError(f"{splitter!r}: there are only {count} places.")
+    found = [
+        (np.asarray(a), np.asarray(b)) for a, b in splitter.split(np.zeros(count), None, groups)
+    ]
+    tested = np.bincount(np.concatenate([test for _, test in found]), minlength=count)
+    if tested.max() > 1:
+        raise InputError(f"{splitter!r}: its test sets must hold no place twice.")
+    return found
