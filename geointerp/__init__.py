@@ -18,6 +18,7 @@ _ROOMS = (
     "cards",
     "demo",
     "errors",
+    "geonames",
     "geollm",
     "hooks",
     "models",

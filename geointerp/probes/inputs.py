@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import BaseCrossValidator
 
 from geointerp.errors import InputError
-from geointerp.probes.splits import Fold
+from geointerp.probes.intervals import Bootstrap
+from geointerp.probes.splits import BlockKFold, Fold, RandomKFold
 from geointerp.probes.targets import Matrix, Target, of
 
 if TYPE_CHECKING:
@@ -59,6 +60,17 @@ def finite(features: xr.DataArray, layer: int) -> Matrix:
     return values
 
 
+def one_layer(acts: xr.DataArray) -> Matrix:
+    """The values of activations that are of one layer."""
+    acts = layered(acts)
+    layers = acts["layer"].values
+    if len(layers) > 1:
+        raise InputError(
+            f"these are activations of {len(layers)} layers: choose one, sel(layer={layers[0]})."
+        )
+    return finite(acts.isel(layer=0), int(layers[0]))
+
+
 def folds(acts: xr.DataArray, splitter: BaseCrossValidator) -> list[Fold]:
     """The splitter's folds of the places; no place is tested twice."""
     count = acts.sizes["place"]
@@ -79,3 +91,47 @@ def folds(acts: xr.DataArray, splitter: BaseCrossValidator) -> list[Fold]:
     if tested.max() > 1:
         raise InputError(f"{splitter!r}: its test sets must hold no place twice.")
     return found
+
+
+class Question(NamedTuple):
+    """One layer, what is asked of it, and of which places.
+
+    Attributes
+    ----------
+    features : ndarray of float32 or float64, shape (n, d)
+    target : Target
+        Bound to the places.
+    folds : list of (train, test)
+    draws : Bootstrap
+    places : DataFrame
+        Columns along the places.
+    index : Index
+        Of the places.
+    """
+
+    features: Any
+    target: Target
+    folds: list[Fold]
+    draws: Bootstrap
+    places: pd.DataFrame
+    index: pd.Index
+
+
+def question(
+    acts: xr.DataArray,
+    target: str | Target,
+    cv: BaseCrossValidator | None,
+    seed: int,
+    block_km: float = 500.0,
+) -> Question:
+    """Activations of one layer with a target and folds; five random ones if not given."""
+    acts, bound, _ = with_target(layered(acts), target)
+    places = columns(acts)
+    return Question(
+        one_layer(acts),
+        bound,
+        folds(acts, RandomKFold(seed=seed) if cv is None else cv),
+        Bootstrap(BlockKFold(block_km).blocks(lon=places["lon"], lat=places["lat"]), seed=seed),
+        places,
+        acts.indexes["place"],
+    )

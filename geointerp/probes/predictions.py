@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from geointerp.probes import scores
-from geointerp.probes.crossfit import crossfit, labels, plan
+from geointerp.probes.crossfit import Plan, crossfit, labels, plan
 from geointerp.probes.intervals import Bootstrap
 from geointerp.probes.ridge import ALPHAS
 from geointerp.probes.splits import Fold
@@ -95,7 +95,18 @@ def predict(
     device, products : str
         See `geointerp.probes.crossfit.Plan`.
     """
-    how = plan(
+    how = plan_for(target, alphas, device, products)
+    return Predicted.of(target, crossfit(features, target.values, folds, how).predicted)
+
+
+def plan_for(
+    target: Target,
+    alphas: Sequence[float] = ALPHAS,
+    device: str = "cpu",
+    products: str = "float64",
+) -> Plan:
+    """How a target's regressions are made."""
+    return plan(
         alphas,
         target.values,
         groups=target.groups,
@@ -103,4 +114,3 @@ def predict(
         device=device,
         products=products,
     )
-    return Predicted.of(target, crossfit(features, target.values, folds, how).predicted)
