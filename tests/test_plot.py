@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import synthetic_acts
 from pyproj import Transformer
 from scipy import sparse
 from shapely import Polygon, union_all
@@ -223,6 +224,16 @@ def test_probe_map_shows_predictions_by_error():
         plot.probe_map(gi.probes.Report(report.table, report.predictions[["name"]], "population"))
 
 
+def test_error_map_shows_places_where_they_are():
+    report = make_report()
+    table = report.predictions.sort_values("error_km")
+    dots = plot.error_map(report).collections[-1]
+    np.testing.assert_allclose(dots.get_offsets(), projected(table["lon"], table["lat"]))
+    np.testing.assert_allclose(dots.get_array(), table["error_km"])
+    with pytest.raises(InputError, match="coordinates"):
+        plot.error_map(gi.probes.Report(report.table, report.predictions[["name"]], "population"))
+
+
 def test_rating_map_finds_places_by_their_index():
     lon, lat = everywhere(30)
     places = gpd.GeoDataFrame(
@@ -245,7 +256,32 @@ def test_rating_map_finds_places_by_their_index():
         plot.rating_map(places, ratings.iloc[[1]])
 
 
-# --------------------------------------------------------------------------------- R² by layer
+# ------------------------------------------------------------------------------------- curves
+
+
+def test_spectrum_draws_every_source_at_its_best_layer():
+    acts = synthetic_acts()
+    report = gi.probes.evaluate(
+        acts, target=gi.probes.Harmonics(3), controls=["character n-grams", "shuffled targets"]
+    )
+    ax = plot.spectrum(report)
+    lines = {line.get_label(): line.get_ydata() for line in ax.lines if line.get_label()[0] != "_"}
+    assert set(lines) == {"model, layer 1", "character n-grams", "shuffled targets, layer 1"}
+    best = report.best()
+    np.testing.assert_allclose(lines["model, layer 1"], [best[f"r2_{n}"] for n in (1, 2, 3)])
+    assert lines["model, layer 1"][0] > 0.4 > 0.1 > lines["shuffled targets, layer 1"].max()
+    with pytest.raises(InputError, match="harmonics"):
+        plot.spectrum(make_report())
+
+
+def test_recall_area_counts_places_by_the_area_searched():
+    report = make_report(50)
+    with pytest.raises(InputError, match="cells"):
+        plot.recall_area(report)
+    report.predictions["search_km2"] = np.random.default_rng(0).permutation(np.arange(1, 51)) * 10.0
+    area, recall = plot.recall_area(report).lines[0].get_data()
+    for a, r in zip(area, recall, strict=True):
+        assert r == pytest.approx((report.predictions["search_km2"] <= a).mean())
 
 
 def test_r2_by_layer_draws_the_table():

@@ -612,3 +612,23 @@ def test_predictions_can_be_mapped():
         to_lat=frame["predicted_lat"],
     )
     np.testing.assert_allclose(km, frame["error_km"])
+
+
+def test_the_nearest_controls_predictions_stand_beside(tmp_path):
+    acts = synthetic_acts()
+    # names that tell on which side of Greenwich a place is
+    names = np.where(acts["lon"].values < 0, "west", "eastern")
+    acts = acts.assign_coords(name=("place", names))
+    asked = ["character n-grams", "shuffled targets"]
+    report = gi.probes.evaluate(acts, controls=asked)
+    assert report.nearest_control() == "character n-grams"
+    r2 = scores.r2(report.control[["lon"]], report.control[["predicted_lon"]])[0]
+    assert r2 == pytest.approx(report.best(source="character n-grams")["r2_lon"])
+    assert report.control.index.equals(report.predictions.index)
+    report.save(tmp_path / "probe")
+    back = gi.probes.Report.read(tmp_path / "probe")
+    pd.testing.assert_frame_equal(back.control, report.control)
+    alone = gi.probes.evaluate(acts, controls=False)
+    assert alone.control is None
+    alone.save(tmp_path / "alone")
+    assert gi.probes.Report.read(tmp_path / "alone").control is None

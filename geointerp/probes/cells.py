@@ -119,6 +119,11 @@ class Cells(_Located):
             | {"proximity_error": float(scores.proximity_error(self.lon_lat[rows], points).mean())}
         )
 
+    def decode(self, predicted: Matrix, rows: NDArray[np.int64]) -> pd.DataFrame:
+        chance, truth = self.distribution(predicted, rows), self.cell[rows]
+        searched = scores.recall_area(chance, truth, self.area_km2)
+        return super().decode(predicted, rows).assign(search_km2=searched)
+
 
 def quadtree(
     *, lon: ArrayLike, lat: ArrayLike, most: int

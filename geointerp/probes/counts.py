@@ -1,4 +1,4 @@
-"""Ridge regression on sparse counts, such as tokens, by conjugate gradients."""
+"""Ridge regression on sparse counts, such as tokens."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from geointerp.probes.moments import Lines
+from geointerp.probes.moments import Lines, shrunk
 
 # of the residual, relative to the right-hand side
 _TOLERANCE = 1e-4
 _STEPS = 1000
+# rows whose inner products fit into memory, and so few to a target that factors are cheaper
+_MOST_ROWS = 16_384
+_ROWS_SQUARED_PER_TARGET = 2e6
 
 
 class Counts:
     """Parts of the rows of a sparse matrix, of which some can be left out of a fit.
+
+    Solved by the rows' inner products where the targets are many for the rows, else by
+    conjugate gradients.
 
     Parameters
     ----------
@@ -31,12 +37,19 @@ class Counts:
     ) -> None:
         self._x, self._y, self._label = sparse.csr_array(features), targets, label
         self.shift = np.zeros(features.shape[1])
+        n, t = targets.shape
+        self._products = None
+        if n <= _MOST_ROWS and n * n <= _ROWS_SQUARED_PER_TARGET * t:
+            self._products = (self._x @ self._x.T).toarray()
 
     def fit(self, alphas: NDArray[np.float64], *without: Any) -> Lines:
         """Regressions on all parts but some, or but some rows."""
         rows = left(self._label, without)
         x, mean_y = self._x[rows], self._y[rows].mean(0)
         mean_x = np.asarray(x.mean(0)).ravel()
+        if self._products is not None:
+            coef = self._by_rows(rows, x, mean_x, self._y[rows] - mean_y, alphas)
+            return Lines(coef, mean_y - np.einsum("d,adt->at", mean_x, coef))
         coef = np.empty((len(alphas), x.shape[1], len(mean_y)))
         start = np.zeros(coef.shape[1:])
         # a larger penalty's answer is near that of the next smaller one
@@ -44,6 +57,22 @@ class Counts:
             centred = self._y[rows] - mean_y
             start = coef[i] = _solved(x, mean_x, centred, alphas[i], start)
         return Lines(coef, mean_y - np.einsum("d,adt->at", mean_x, coef))
+
+    def _by_rows(
+        self,
+        rows: NDArray[np.int64],
+        x: Any,
+        mean: NDArray[np.float64],
+        y: NDArray[np.float64],
+        alphas: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
+        """By the rows' inner products, as `geointerp.probes.moments.solve_rows`."""
+        assert self._products is not None
+        gram = self._products[np.ix_(rows, rows)]
+        own = gram.mean(0)
+        gram -= own[:, None] + own - own.mean()
+        weights = shrunk(gram, y, alphas)
+        return np.stack([x.T @ w - mean[:, None] * w.sum(0) for w in weights])
 
     def squares(self, lines: Lines, part: int) -> NDArray[np.float64]:
         """Squared errors on a part, shape (penalty, t)."""

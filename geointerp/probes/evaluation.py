@@ -98,8 +98,8 @@ def evaluate(
     block = BlockKFold(block_km).blocks(lon=places["lon"], lat=places["lat"])
     draws = Bootstrap(block, seed=seed)
     runs: list[_Run] = []
-    # of all predictions only the best layer's are kept
-    best: dict[str, tuple[_Run, Predicted]] = {}
+    # of all predictions only the best layer's are kept, and the nearest control's
+    best: dict[tuple[str, bool], tuple[_Run, Predicted]] = {}
 
     def probe(source: str, layer: int | None, features: Any, target: Target, on: Any) -> None:
         penalties = control.COUNT_ALPHAS if sparse.issparse(features) else alphas
@@ -107,8 +107,9 @@ def evaluate(
             predicted = predict(features, target, folds[label], penalties, device, products)
             run = _Run(source, label, layer, predicted.scores, predicted.skill(draws), target.main)
             runs.append(run)
-            if source == MODEL and (label not in best or run.main > best[label][0].main):
-                best[label] = run, predicted
+            which = label, source == MODEL
+            if which not in best or run.main > best[which][0].main:
+                best[which] = run, predicted
 
     layers = [int(layer) for layer in acts["layer"].values]
     for layer in progress.track(layers, "probe"):
@@ -124,17 +125,25 @@ def evaluate(
     if control.SHUFFLED in asked:
         order = np.random.default_rng(seed).permutation(len(places))
         shuffled = bound.bind(places.iloc[order].reset_index(drop=True))
-        for label, (run, _) in best.items():
-            probe(control.SHUFFLED, run.layer, acts.sel(layer=run.layer).values, shuffled, [label])
+        for label in folds:
+            own = best[label, True][0].layer
+            probe(control.SHUFFLED, own, acts.sel(layer=own).values, shuffled, [label])
 
     first = next(iter(folds))
-    summary = [_summary(runs, *best[label], parts, places) for label, parts in folds.items()]
+    tables = [
+        best[first, of_model][1].table(places, acts.indexes["place"], folds[first])
+        if (first, of_model) in best
+        else None
+        for of_model in (True, False)
+    ]
+    summary = [_summary(runs, *best[label, True], parts, places) for label, parts in folds.items()]
     return Report(
         pd.DataFrame([run.row for run in runs]).astype({"layer": "Int64"}),
-        best[first][1].table(places, acts.indexes["place"], folds[first]),
+        tables[0],
         bound.name,
         pd.DataFrame(summary).astype({"layer": "Int64"}),
         main=bound.main,
+        control=tables[1],
         about={
             **about,
             "function": "geointerp.probes.evaluate",

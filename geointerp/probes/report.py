@@ -39,6 +39,9 @@ class Report:
         The score that layers are compared by; more is better.
     about : dict
         What was probed and how, for the card.
+    control : DataFrame, optional
+        As `predictions`, of the control that comes nearest under the first split: what is
+        known of each place without the model.
     """
 
     table: pd.DataFrame
@@ -47,6 +50,7 @@ class Report:
     summary: pd.DataFrame = field(default_factory=pd.DataFrame)
     main: str = "r2"
     about: dict[str, Any] = field(default_factory=dict)
+    control: pd.DataFrame | None = None
 
     def best(self, split: str | None = None, source: str = MODEL) -> pd.Series:
         """The row of the best layer of a source; under the first split if none is named."""
@@ -83,21 +87,18 @@ class Report:
         table, summary = (
             pd.read_csv(folder / f"{name}.csv", dtype={"layer": "Int64"}) for name in _TABLES
         )
-        # a place may be called "NA"
-        predictions = pd.read_csv(
-            folder / "predictions.csv",
-            index_col="place",
-            keep_default_na=False,
-            na_values=[""],
-            dtype={"place": str},
+        kept = [folder / f"{name}.csv" for name in _OUT_OF_FOLD]
+        predictions, control = (
+            _predictions(path, about["place_dtype"]) if path.exists() else None for path in kept
         )
-        # "00001" is no number, unless it was one
-        if about["place_dtype"].startswith("int"):
-            predictions.index = predictions.index.astype(about["place_dtype"])
-        return cls(table, predictions, about["target"], summary, about["main score"], about)
+        if predictions is None:
+            raise InputError(f"{kept[0]}: there is no such file; probe anew.")
+        return cls(
+            table, predictions, about["target"], summary, about["main score"], about, control
+        )
 
     def save(self, folder: str | Path) -> None:
-        """Write `report.csv`, `summary.csv`, `predictions.csv` and the card to a new folder."""
+        """Write the tables, as .csv, and the card to a new folder."""
         figures: dict[str, float] = {}
         for row in self.summary.to_dict("records"):
             figures[f"{self.main}, {row['split']}, layer {row['layer']}"] = row[self.main]
@@ -108,9 +109,24 @@ class Report:
             part.mkdir()
             for name, table in zip(_TABLES, (self.table, self.summary), strict=True):
                 table.to_csv(part / f"{name}.csv", index=False)
-            self.predictions.to_csv(part / "predictions.csv", index_label="place")
+            for name, table in zip(_OUT_OF_FOLD, (self.predictions, self.control), strict=True):
+                if table is not None:
+                    table.to_csv(part / f"{name}.csv", index_label="place")
             sections = {"made by": about, "figures": figures}
             cards.write(part, f"Probe for {self.target}", sections)
 
 
 _TABLES = ("report", "summary")
+_OUT_OF_FOLD = ("predictions", "control")
+
+
+def _predictions(path: Path, dtype: str) -> pd.DataFrame:
+    """Predictions as `Report.save` wrote them."""
+    # a place may be called "NA"
+    table = pd.read_csv(
+        path, index_col="place", keep_default_na=False, na_values=[""], dtype={"place": str}
+    )
+    # "00001" is no number, unless it was one
+    if dtype.startswith("int"):
+        table.index = table.index.astype(dtype)
+    return table

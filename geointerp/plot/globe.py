@@ -1,0 +1,193 @@
+"""The world in Equal Earth, and what is drawn upon it."""
+
+from __future__ import annotations
+
+import functools
+import json
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+CENTER = 11.0
+"""Central meridian of the maps: the cut at 169° W then runs through the Bering Strait."""
+
+# sequential, monotonic in lightness, alike to colour-blind eyes; pale is little, dark is much
+SEQUENTIAL = "magma_r"
+SEA, LAND, BORDER, GRID, IDLE = "#f3f6f8", "#dfdfda", "#ffffff", "#e2e8ec", "#a9b0b5"
+
+
+def equal_earth(
+    *, lon: ArrayLike, lat: ArrayLike, center: float = 0.0
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Project onto the plane by Equal Earth, which keeps areas.
+
+    Parameters
+    ----------
+    lon, lat : array_like
+        Degrees. Longitudes of exactly `center` ± 180 stay on their side; any others are
+        brought into that range.
+    center : float
+        Central meridian, in degrees.
+
+    Returns
+    -------
+    across, up : ndarray of float64
+        In radii of the sphere: within ±2.7066 and ±1.3174.
+
+    References
+    ----------
+    Šavrič, B., Patterson, T. and Jenny, B. (2018). The Equal Earth map projection.
+    International Journal of Geographical Information Science 33(3), 454–465, equations 5–7.
+    """
+    a1, a2, a3, a4 = 1.340264, -0.081106, 0.000893, 0.003796
+    offset = np.asarray(lon, float) - center
+    lam = np.radians(np.where(np.abs(offset) > 180, (offset + 180) % 360 - 180, offset))
+    theta = np.arcsin(np.sqrt(3) / 2 * np.sin(np.radians(np.asarray(lat, float))))
+    slope = 9 * a4 * theta**8 + 7 * a3 * theta**6 + 3 * a2 * theta**2 + a1
+    across = 2 * np.sqrt(3) / 3 * lam * np.cos(theta) / slope
+    return across, a4 * theta**9 + a3 * theta**7 + a2 * theta**3 + a1 * theta
+
+
+@functools.lru_cache(maxsize=4)
+def outlines(*, center: float = CENTER) -> tuple[NDArray[np.float64], ...]:
+    """Outlines of the world's countries, cut where a map around `center` has its edge.
+
+    Parameters
+    ----------
+    center : float
+        Central meridian, in degrees.
+
+    Returns
+    -------
+    tuple of ndarray of float64, shape (m, 2)
+        Closed rings of longitude and latitude, lon within `center` ± 180, no step in any of
+        them across the map. Natural Earth 1:110m (public domain).
+    """
+    from shapely import Polygon, affinity, box, union_all
+
+    text = resources.files("geointerp").joinpath("data/countries_110m.geojson").read_text("utf-8")
+    window = box(center - 180, -90, center + 180, 90)
+    rings: list[NDArray[np.float64]] = []
+    for country in json.loads(text)["features"]:
+        for first, *holes in country["geometry"]["coordinates"]:
+            polygon = Polygon(_unwrapped(first), [_unwrapped(hole) for hole in holes]).buffer(0)
+            turns = [affinity.translate(polygon, xoff=360 * turn) for turn in (-1, 0, 1)]
+            # as one, or a shape around the pole would keep a seam where it began
+            seen = union_all([turn.intersection(window) for turn in turns])
+            for part in getattr(seen, "geoms", [seen]):
+                if part.geom_type == "Polygon" and not part.is_empty:
+                    rings += [np.asarray(r.coords) for r in (part.exterior, *part.interiors)]
+    return tuple(rings)
+
+
+def _unwrapped(ring: list[list[float]]) -> NDArray[np.float64]:
+    """A ring whose longitudes run on past ±180; around a pole it is closed along the pole."""
+    points = np.asarray(ring, float)
+    steps = np.diff(points[:, 0])
+    steps -= 360 * np.round(steps / 360)
+    # rounded, or sums of hundredths would leave a crack where a shape meets itself
+    points[1:, 0] = np.round(points[0, 0] + np.cumsum(steps), 6)
+    if abs(points[-1, 0] - points[0, 0]) < 180:
+        return points
+    pole = np.copysign(90, points[:, 1].mean())
+    return np.vstack([points, [points[-1, 0], pole], [points[0, 0], pole], points[0]])
+
+
+def world(ax: Axes | None = None) -> Axes:
+    """Draw the empty map that the others draw on: sea, land, borders, every 30th meridian.
+
+    Parameters
+    ----------
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+        Its data coordinates are those of `equal_earth` with ``center=CENTER``.
+    """
+    from matplotlib.collections import LineCollection, PolyCollection
+
+    ax = axes(ax, (7.0, 3.7))
+    lats = np.linspace(-90, 90, 91)
+    sides = [projected(np.full(91, CENTER + side), lats) for side in (-180, 180)]
+    edge = np.vstack([sides[0], sides[1][::-1]])
+    ax.add_collection(PolyCollection([edge], facecolors=SEA, edgecolors="none", zorder=0))
+    meridians = [projected(np.full(91, lon), lats) for lon in range(-150, 181, 30)]
+    parallels = [
+        projected(np.array([CENTER - 180, CENTER + 180]), np.full(2, lat))
+        for lat in range(-60, 61, 30)
+    ]
+    grid = LineCollection(meridians + parallels, colors=GRID, linewidths=0.4, zorder=1)
+    land = PolyCollection(
+        [projected(*ring.T) for ring in outlines()],
+        facecolors=LAND,
+        edgecolors=BORDER,
+        linewidths=0.3,
+        zorder=2,
+    )
+    frame = PolyCollection([edge], facecolors="none", edgecolors="#b8c2c9", linewidths=0.6)
+    frame.set_zorder(5)
+    for collection in (grid, land, frame):
+        ax.add_collection(collection)
+    ax.set_xlim(edge[:, 0].min() - 0.02, edge[:, 0].max() + 0.02)
+    ax.set_ylim(edge[:, 1].min() - 0.02, edge[:, 1].max() + 0.02)
+    ax.set_aspect("equal")
+    ax.set_axis_off()
+    return ax
+
+
+def axes(ax: Axes | None, size: tuple[float, float]) -> Axes:
+    """The Axes themselves, or those of a new figure of some inches."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(figsize=size, layout="constrained", dpi=150)[1]
+
+
+def projected(lon: ArrayLike, lat: ArrayLike) -> NDArray[np.float64]:
+    """Points of the map, shape (n, 2)."""
+    return np.stack(equal_earth(lon=lon, lat=lat, center=CENTER), axis=-1)
+
+
+def dots(ax: Axes, points: NDArray[np.float64], *, size: float, zorder: int, **how: Any) -> Any:
+    """Draw dots without outlines."""
+    # thousands of dots make a vector file slow to open; lines and text stay sharp
+    return ax.scatter(
+        points[:, 0], points[:, 1], s=size, linewidths=0, zorder=zorder, rasterized=True, **how
+    )
+
+
+def colored(
+    ax: Axes,
+    points: NDArray[np.float64],
+    values: NDArray[np.float64],
+    *,
+    limits: tuple[float, float],
+    size: float = 5.0,
+) -> None:
+    """Draw dots in the colours of their values, the greatest on top."""
+    import matplotlib
+    from matplotlib.colors import ListedColormap
+
+    shades = matplotlib.colormaps[SEQUENTIAL](np.linspace(0.12, 0.95, 256))
+    order = np.argsort(values, kind="stable")
+    drawn = dots(
+        ax, points[order], size=size, zorder=4, c=values[order], cmap=ListedColormap(shades)
+    )
+    drawn.set_clim(*limits)
+
+
+def colorbar(ax: Axes, label: str, **how: Any) -> None:
+    """Draw the scale of what was coloured last."""
+    bar = ax.figure.colorbar(
+        ax.collections[-1], ax=ax, orientation="horizontal", shrink=0.4, aspect=40, pad=0.02, **how
+    )
+    bar.set_label(label, fontsize=8)
+    bar.ax.tick_params(labelsize=8, length=2)
+    bar.outline.set_visible(False)

@@ -1,0 +1,170 @@
+"""Maps: where a feature fires, where a probe puts places, what they are rated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from geointerp.errors import InputError
+from geointerp.plot.globe import IDLE, colorbar, colored, dots, projected, world
+
+if TYPE_CHECKING:
+    import anndata
+    import geopandas as gpd
+    from matplotlib.axes import Axes
+
+    from geointerp.probes import Report
+
+
+def activation_map(feats: anndata.AnnData, feature: str | int, *, ax: Axes | None = None) -> Axes:
+    """Map where a feature fires, and how much.
+
+    Parameters
+    ----------
+    feats : AnnData
+        As `geointerp.saes.encode` gives it.
+    feature : str or int
+        As it stands in `feats.var_names`.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+        Its first collection of points are the places where the feature is 0, the second the
+        others, the strongest on top.
+
+    Raises
+    ------
+    InputError
+        A feature that is not there; no coordinates.
+    """
+    if "spatial" not in feats.obsm:
+        raise InputError("the features have no obsm['spatial'] with longitude and latitude.")
+    if str(feature) not in feats.var_names:
+        raise InputError(f"there is no feature {str(feature)!r} among the {feats.n_vars}.")
+    column = feats.X[:, [feats.var_names.get_loc(str(feature))]]
+    values = np.asarray(column.todense() if hasattr(column, "todense") else column).ravel()
+    points = projected(*np.asarray(feats.obsm["spatial"], float).T)
+    ax = world(ax)
+    idle = values == 0
+    dots(ax, points[idle], color=IDLE, size=0.6, zorder=3)
+    top = max(float(values.max()), 0) or 1.0
+    colored(ax, points[~idle], values[~idle], limits=(min(0.0, float(values.min())), top))
+    colorbar(ax, "activation")
+    ax.set_title(f"Feature {feature}: fires at {(~idle).sum():,} of {len(values):,} places")
+    return ax
+
+
+def probe_map(report: Report, *, ax: Axes | None = None) -> Axes:
+    """Map where the probe puts each place; the colour says how far off that is.
+
+    Parameters
+    ----------
+    report : Report
+        Of a probe for coordinates.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    InputError
+        A report of another target, which has no predicted positions.
+    """
+    table = _located(report)
+    ax = _errors(world(ax), table, "predicted_lon", "predicted_lat")
+    median = table["error_km"].median()
+    ax.set_title(f"Where the probe puts {len(table):,} places: median error {median:,.0f} km")
+    return ax
+
+
+def error_map(report: Report, *, ax: Axes | None = None) -> Axes:
+    """Map the places where they are; the colour says how far off the probe puts them.
+
+    Parameters
+    ----------
+    report : Report
+        Of a probe for points.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    InputError
+        A report of another target, which has no predicted positions.
+    """
+    table = _located(report)
+    ax = _errors(world(ax), table, "lon", "lat")
+    ax.set_title(f"How far off the probe puts {len(table):,} places")
+    return ax
+
+
+def _located(report: Report) -> pd.DataFrame:
+    """The report's predictions, if they are points."""
+    wanted = {"predicted_lon", "predicted_lat", "error_km"}
+    if not wanted <= set(report.predictions.columns):
+        raise InputError("the report has no predicted coordinates; probe for 'coordinates'.")
+    return report.predictions
+
+
+def _errors(ax: Axes, table: pd.DataFrame, lon: str, lat: str) -> Axes:
+    """Draw each place by its error at some columns of positions."""
+    errors = table["error_km"].to_numpy(float)
+    points = projected(table[lon].to_numpy(float), table[lat].to_numpy(float))
+    # the few that are farthest off would leave the scale to themselves
+    top = max(float(np.quantile(errors, 0.98)), 1e-9)
+    colored(ax, points, errors, limits=(0, top), size=2.5)
+    colorbar(ax, "error, km", extend="max")
+    return ax
+
+
+def rating_map(
+    places: gpd.GeoDataFrame, ratings: pd.DataFrame | pd.Series, *, ax: Axes | None = None
+) -> Axes:
+    """Map the ratings that a language model gave to places.
+
+    Parameters
+    ----------
+    places : GeoDataFrame
+        As `geointerp.places.load` gives it.
+    ratings : DataFrame or Series
+        On the index of `places` or a part of it; of a DataFrame, the column ``rating``.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    InputError
+        Ratings of places that are not there, or no column of that name.
+    """
+    from geointerp.places import lon_lat
+
+    if isinstance(ratings, pd.DataFrame):
+        if "rating" not in ratings.columns:
+            raise InputError(f"ratings: there is no column 'rating' in {', '.join(ratings)}.")
+        ratings = ratings["rating"]
+    rows = places.index.get_indexer(ratings.index)
+    if (rows < 0).any():
+        raise InputError(f"ratings: there is no place '{ratings.index[rows < 0][0]}'.")
+    values = ratings.to_numpy(float)
+    known = np.isfinite(values)
+    if not known.any():
+        raise InputError("ratings: none of them is a number.")
+    points = projected(*lon_lat(places))[rows]
+    ax = world(ax)
+    dots(ax, points[~known], color=IDLE, size=1.5, zorder=3)
+    limits = (float(values[known].min()), float(values[known].max()))
+    colored(ax, points[known], values[known], limits=limits, size=9)
+    colorbar(ax, "rating")
+    ax.set_title(f"Ratings of {known.sum():,} places")
+    return ax
