@@ -12,6 +12,7 @@ import pytest
 
 import geointerp as gi
 from geointerp import cli
+from geointerp.cli import ratings
 
 
 def run(*arguments, cwd=None):
@@ -67,7 +68,7 @@ def test_the_whole_line_from_the_shell(csv, tmp_path):
     assert "index.html" in step("atlas", "run")
     step("predict", "toponym", csv, "--task", "Population", "--limit", "20")
     columns = pd.read_csv(tmp_path / "run" / "ratings.csv", index_col=0).columns
-    assert {*cli._RATED, "name", "population", "lon", "lat"} <= set(columns)
+    assert {*ratings._RATED, "name", "population", "lon", "lat"} <= set(columns)
     assert card(tmp_path / "run", "ratings.csv")["task"] == "Population"
     assert "spearman" in step(
         "score", "run/ratings.csv", "--truth", "population", "--log10", "true"
@@ -513,7 +514,7 @@ def test_places_are_written_with_their_card(csv, tmp_path, capsys):
     assert names == {"p.parquet", "p.parquet.card.json", "p.parquet.card.md"}
 
 
-@pytest.mark.parametrize("column", cli._RATED)
+@pytest.mark.parametrize("column", ratings._RATED)
 def test_ratings_take_no_column_of_the_places(tmp_path, capsys, column):
     path = tmp_path / "p.csv"
     path.write_text(f"name,lat,lon,{column}\nLima,-12,-77,1\n")
@@ -527,7 +528,7 @@ def test_predict_adds_what_it_says(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(gi.geollm.Gazetteer, "attribution", "nobody")
     cli.main(["predict", "toponym", str(path), "--task=Population", "--out", str(out)])
     table = pd.read_csv(out, index_col=0)
-    assert table.columns.tolist() == ["name", "lon", "lat", *cli._RATED]
+    assert table.columns.tolist() == ["name", "lon", "lat", *ratings._RATED]
     made = card(tmp_path, "r.csv")
     assert (made["model"], made["places"], made["task"]) == ("toponym", str(path), "Population")
     assert made["context"] == "nobody"

@@ -1,0 +1,190 @@
+"""Commands for features: sae train, sae encode, moran, atlas."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from geointerp import artefacts
+from geointerp.cli.reading import anndata_of, check_seed, csv_of, fingerprint, one_layer, one_prompt
+from geointerp.errors import InputError
+
+
+def train_sae(
+    acts: str,
+    *,
+    layer: int,
+    prompt: int | None = None,
+    out: str = "run/sae",
+    width: int = 1024,
+    k: int = 16,
+    steps: int = 1000,
+    batch: int = 1024,
+    learning_rate: float = 4e-3,
+    seed: int = 0,
+    device: str | None = None,
+) -> None:
+    """Train a sparse autoencoder on one layer's activations, in sae-lens's format.
+
+    Args:
+        acts: A store that `geointerp capture` wrote.
+        layer: Block number.
+        prompt: As for `geointerp probe`.
+        out: A new folder.
+        width: Number of latents.
+        k: Latents active at once.
+        steps: Updates.
+        batch: Places in each.
+        learning_rate: Of Adam.
+        seed: Of the weights, the batches and the held-out places.
+        device: cpu, cuda, …; cuda if there is one.
+    """
+    from geointerp import activations, cards, saes
+
+    check_seed(seed)
+    artefacts.check_folder(Path(out))
+    saes.train(
+        one_layer(one_prompt(activations.open(acts), prompt), layer),
+        width=width,
+        k=k,
+        out=out,
+        steps=steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        seed=seed,
+        device=device,
+    )
+    for name, value in cards.read(Path(out))["figures"].items():
+        print(f"{name}: {value:.4g}")
+
+
+def encode_places(
+    sae: str,
+    acts: str,
+    *,
+    layer: int | None = None,
+    prompt: int | None = None,
+    out: str = "run/features.h5ad",
+) -> None:
+    """Encode activations as sparse features, an AnnData file.
+
+    Args:
+        sae: A folder with a sparse autoencoder.
+        acts: A store that `geointerp capture` wrote.
+        layer: Block number; the one that the autoencoder was trained on if not given.
+        prompt: As for `geointerp probe`.
+        out: A new .h5ad file.
+    """
+    from geointerp import activations, cards, saes
+
+    artefacts.refuse_existing(Path(out))
+    autoencoder = saes.load(sae)
+    if layer is None:
+        layer = cards.read(Path(sae)).get("made by", {}).get("layer")
+        if layer is None:
+            raise InputError(f"{sae}: it does not say of which layer it is; give --layer.")
+    opened = one_prompt(activations.open(acts), prompt)
+    features = saes.encode(autoencoder, one_layer(opened, layer))
+    about = {
+        "function": "geointerp.saes.encode",
+        "sae": sae,
+        "activations": acts,
+        "layer": layer,
+        "prompt": prompt or 0,
+    }
+    artefacts.write_file(Path(out), features.write_h5ad, "Features", about)
+    fire = int((features.var["n_active"] > 0).sum())
+    print(f"{out}: {features.n_obs} places, {features.n_vars} features, {features.X.nnz} active")
+    print(f"{fire} of {features.n_vars} features {'fires' if fire == 1 else 'fire'} on some place")
+
+
+def map_features(
+    features: str,
+    *,
+    out: str = "run/moran.csv",
+    k: int = 8,
+    permutations: int = 999,
+    min_active: int = 10,
+    seed: int = 0,
+) -> None:
+    """Moran's I of every feature on great-circle neighbours, with q-values.
+
+    Args:
+        features: A .h5ad file that `geointerp sae encode` wrote.
+        out: A new .csv file, a row per feature.
+        k: Nearest neighbours.
+        permutations: Of the permutation test.
+        min_active: Features that fire on fewer places are not tested.
+        seed: Of the permutations.
+    """
+    from geointerp import spatial
+
+    check_seed(seed)
+    artefacts.refuse_existing(Path(out))
+    encoded = anndata_of(Path(features))
+    options: dict[str, Any] = {
+        "permutations": permutations,
+        "min_active": min_active,
+        "seed": seed,
+    }
+    table = spatial.moran(encoded, spatial.knn(encoded, k=k), **options)
+    about = {
+        "function": "geointerp.spatial.moran",
+        "features": features,
+        "features_sha256": fingerprint(encoded),
+        "k": k,
+        **options,
+    }
+    artefacts.write_file(Path(out), table.to_csv, "Moran's I of every feature", about)
+    print(table.sort_values("I", ascending=False).head(10).to_string())
+    for reason, count in table["reason"].value_counts().items():
+        print(f"{count} not tested: {reason}")
+    tested, found = table["q"].notna().sum(), (table["q"] <= 0.05).sum()
+    print(
+        f"{tested} of {len(table)} features tested; "
+        f"{found} {'has' if found == 1 else 'have'} q ≤ 0.05"
+    )
+
+
+def write_atlas(run: str, *, out: str | None = None) -> None:
+    """Write the page of a run: its figures, its probe, and its strongest features on maps.
+
+    An atlas that is there already is replaced: the page is made anew from what the run holds.
+
+    Args:
+        run: A folder with features.h5ad, moran.csv and, if there, probe/, sae/ and ratings.csv.
+        out: Folder of the page; RUN/atlas if not given. An atlas there is replaced.
+    """
+    from geointerp import atlas as rooms
+    from geointerp import cards, probes
+
+    folder = Path(run)
+    table_at, features_at = folder / "moran.csv", folder / "features.h5ad"
+    if not table_at.exists():
+        raise InputError(f"{folder}: there is no moran.csv in it; `geointerp moran` writes it.")
+    table = csv_of(table_at, dtype={0: str}).rename(index=str)
+    encoded = anndata_of(features_at)
+    made_from = artefacts.read_card(table_at).get("made by", {}).get("features_sha256")
+    if made_from not in (None, fingerprint(encoded)):
+        raise InputError(
+            f"{table_at}: it was made from other features than those in {features_at}; "
+            "delete it and run `geointerp moran` again."
+        )
+    report = probes.Report.read(folder / "probe") if (folder / "probe").exists() else None
+    figures = {
+        name: cards.read(folder / name).get("figures", {})
+        for name in ("probe", "sae")
+        if (folder / name / "card.json").exists()
+    }
+    if (folder / "figures.json").exists():
+        # a demo's, which are more
+        figures = json.loads((folder / "figures.json").read_text("utf-8"))
+    ratings = None
+    if (folder / "ratings.csv").exists():
+        ratings = csv_of(folder / "ratings.csv", dtype={0: str}).rename(index=str)
+        made_by = artefacts.read_card(folder / "ratings.csv").get("made by", {})
+        ratings.attrs["task"] = made_by.get("task", "")
+    target = Path(out) if out else folder / "atlas"
+    rooms.write(encoded, table, out=target, report=report, figures=figures, ratings=ratings)
+    print(target / "index.html")

@@ -1,0 +1,124 @@
+"""What commands are given: words, numbers and files, read and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from geointerp.errors import InputError
+
+
+def words(given: str | list[str]) -> list[str]:
+    """What may be written as FR,IT, as [FR,IT] or as a list.
+
+    Not left to YAML, for which NO is no country but a no.
+    """
+    if isinstance(given, list):
+        return given
+    return [word.strip(" '\"") for word in given.strip(" []").split(",") if word.strip()]
+
+
+def countries_of(given: str | list[str] | None) -> list[str] | None:
+    """Countries as `words`, if any are given."""
+    return None if given is None else words(given)
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that numpy or scikit-learn would not take."""
+    if not 0 <= seed < 2**32:
+        bound = "0 or more" if seed < 0 else "less than 2**32"
+        raise InputError(f"seed is {seed}; it must be {bound}.")
+
+
+def templates_of(template: str | list[str]) -> str | list[str]:
+    """One template as it is, or several from a JSON array of them."""
+    found: Any = template
+    if isinstance(template, str):
+        if not template.startswith("["):
+            return template
+        try:
+            found = json.loads(template)
+        except ValueError:
+            found = None
+    if not found or not all(isinstance(each, str) for each in found):
+        raise InputError(
+            f"template {template}: what begins with [ is a list of templates, each in double "
+            'quotes, such as \'["{name}", "{name} is near"]\'.'
+        )
+    return found
+
+
+def one_prompt(acts: Any, prompt: int | None) -> Any:
+    """The activations of one of the prompts that a store holds."""
+    if "prompt" not in acts.dims:
+        if prompt not in (None, 0):
+            raise InputError(f"prompt {prompt}: the store holds one prompt, 0.")
+        return acts
+    if prompt is None or not 0 <= prompt < acts.sizes["prompt"]:
+        pairs = zip(acts["template"].values, acts["names"].values, strict=True)
+        held = ", ".join(f"{i} is '{t}' with {names}" for i, (t, names) in enumerate(pairs))
+        said = "" if prompt is None else f"prompt {prompt}: "
+        raise InputError(f"{said}the store holds several prompts, so --prompt chooses: {held}.")
+    return acts.isel(prompt=prompt)
+
+
+def one_layer(acts: Any, layer: int) -> Any:
+    """The activations of one of the layers that a store holds."""
+    if layer < 0:
+        # counted from the last, as capture does
+        layer = int(acts["layer"].values[layer]) if -layer <= acts.sizes["layer"] else layer
+    if layer not in acts["layer"].values:
+        raise InputError(
+            f"layer {layer}: the store has layers {', '.join(map(str, acts['layer'].values))}."
+        )
+    return acts.sel(layer=layer)
+
+
+def anndata_of(path: Path) -> Any:
+    """Features from a file."""
+    import anndata
+
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file; `geointerp sae encode` writes it.")
+    try:
+        return anndata.read_h5ad(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path}: not a readable .h5ad file.") from error
+
+
+def fingerprint(features: Any) -> str:
+    """SHA-256 of what the features hold, of which places and where, in hexadecimal."""
+    import numpy as np
+    from scipy import sparse
+
+    matrix = sparse.csr_matrix(features.X)
+    digest = hashlib.sha256()
+    for part in (matrix.data, matrix.indices, matrix.indptr, features.obsm["spatial"]):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    for names in (features.obs_names, features.var_names):
+        digest.update("\n".join(names).encode())
+    return digest.hexdigest()
+
+
+def csv_of(path: Path, **options: Any) -> Any:
+    """A table from a file, on its first column."""
+    import pandas as pd
+
+    try:
+        return pd.read_csv(path, index_col=0, **options)
+    except ValueError as error:
+        raise InputError(f"{path}: not a readable .csv file.") from error
+
+
+def numbers(table: Any, column: str, path: Path) -> Any:
+    """A column of numbers, NaN where a cell is empty."""
+    import pandas as pd
+
+    if column not in table.columns:
+        raise InputError(f"{path}: there is no column '{column}'; it has {', '.join(table)}.")
+    numbers = pd.to_numeric(table[column], errors="coerce")
+    for bad in table.loc[numbers.isna(), column].dropna():
+        raise InputError(f"{path}: column '{column}' is not numeric; it holds {bad!r}.")
+    return numbers
