@@ -9,6 +9,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def capture(
     site: str = "resid_post",
     pool: str = "last",
     out: str | Path | None = None,
-    dtype: str = "float32",
+    store_dtype: str = "float32",
     batch_tokens: int | None = None,
     padding_side: str = "right",
 ) -> xr.DataArray:
@@ -70,8 +71,8 @@ def capture(
         stopped, and ends in the same bytes; of a finished one only what is damaged is done
         again. Under ``accelerate launch`` each process fills its share. In memory if not
         given.
-    dtype : {"float32", "float16"}
-        Of what is stored. Vectors are averaged in float32, whatever the model computes in.
+    store_dtype : {"float32", "float16"}
+        Of what is kept. Vectors are averaged in float32, whatever the model computes in.
     batch_tokens : int, optional
         At most so many tokens, padding included, go through the model at once; fewer when a
         GPU's memory runs out. If not given, 8,192 on a GPU, and 1,024 on a CPU, whose caches
@@ -95,6 +96,10 @@ def capture(
         prompt longer than the model reads, activations that are not finite or don't fit the
         dtype, or an `out` that holds something else.
     """
+    if not hasattr(model, "backbone"):
+        raise InputError(
+            f"model is a {type(model).__name__}; geointerp.models.load or wrap makes a model of it."
+        )
     places = plain(validate(places))
     for column in sorted(_RESERVED & set(places.columns)):
         raise InputError(
@@ -105,7 +110,7 @@ def capture(
     found = hooks.chosen_layers(model, layers)
     if batch_tokens is None:
         batch_tokens = 1024 if model.device.type == "cpu" else 8192
-    _check_options(dtype, batch_tokens, padding_side)
+    _check_options(store_dtype, batch_tokens, padding_side)
     # a site that does not exist must be known before a folder is made
     hooks.check(model, found, site)
     variants = list(itertools.product(_listed(template, "template"), _listed(names, "names")))
@@ -122,7 +127,7 @@ def capture(
         "site": site,
         "pool": pool,
         "layers": found,
-        "dtype": dtype,
+        "dtype": store_dtype,
         # they change rounding, and so the bytes
         "batch_tokens": batch_tokens,
         "padding_side": padding_side,
@@ -140,15 +145,16 @@ def capture(
         )
     )
     if out is not None:
-        _fill(store.Store(Path(out), identity), reader, asked, places, variants, found)
+        with store.alone(Path(out)) if processes.is_first() else nullcontext():
+            _fill(store.Store(Path(out), identity), reader, asked, places, found)
         return open(out, verify=False)
     rows = _rows(found, reader().width)
     parts = [
-        _finite(reader().read(wanted[start : start + rows]), places, found, start)
+        _finite(reader().read(wanted[start : start + rows]), model, places, found, start)
         for wanted in asked
         for start in progress.track(range(0, len(places), rows), "capture")
     ]
-    values = store.fitted(np.concatenate(parts), dtype)
+    values = store.fitted(np.concatenate(parts), store_dtype)
     shape = (len(variants), len(places), *values.shape[1:])
     return _labelled(values.reshape(shape), places, found, variants, identity)
 
@@ -189,11 +195,6 @@ def open(path: str | Path, *, verify: bool = True) -> xr.DataArray:
     variants = list(zip(data["template"].values, data["names"].values, strict=True))
     identity["store"] = str(path)
     values = data["activations"].variable
-    if len(places) != values.sizes["place"]:
-        raise InputError(
-            f"{path / 'places.parquet'}: it has {len(places)} rows for the "
-            f"{values.sizes['place']} places of the store; write the store anew."
-        )
     return _labelled(values, places, identity["layers"], variants, identity)
 
 
@@ -239,6 +240,14 @@ def prompts_of(acts: xr.DataArray) -> pd.DataFrame:
     return prompts.render(_named(places_of(acts), about["names"]), about["template"])
 
 
+def prompts_held(acts: xr.DataArray) -> str:
+    """The prompts of activations of several, by their numbers, in words."""
+    pairs = zip(acts["template"].values, acts["names"].values, strict=True)
+    return ", ".join(
+        f"{i} is '{template}' with {names}" for i, (template, names) in enumerate(pairs)
+    )
+
+
 def about_of(acts: xr.DataArray) -> dict[str, Any]:
     """What activations say of themselves, with the one template that they are of.
 
@@ -252,7 +261,8 @@ def about_of(acts: xr.DataArray) -> dict[str, Any]:
         if key in acts.coords:
             if acts.coords[key].ndim:
                 raise InputError(
-                    "these are activations of several prompts: choose one, isel(prompt=0)."
+                    "these are activations of several prompts: choose one, isel(prompt=0); "
+                    f"{prompts_held(acts)}."
                 )
             about[key] = acts.coords[key].item()
     return {"names": "name", **about}
@@ -263,7 +273,6 @@ def _fill(
     reader: Callable[[], Reader],
     asked: list[list[Job]],
     places: gpd.GeoDataFrame,
-    variants: list[tuple[str, str]],
     layers: list[int],
 ) -> None:
     """Compute and write what a store does not hold yet, each process its share."""
@@ -274,7 +283,7 @@ def _fill(
             filled.mend(places)
         else:
             width = reader().width
-            filled.create(places, variants, layers, width, _rows(layers, width))
+            filled.create(places, width, _rows(layers, width))
     processes.wait()
     blocks = filled.blocks
     absent = [block for block in processes.share(blocks) if not filled.holds(block)]
@@ -288,9 +297,9 @@ def _fill(
     with store.Background(filled) as write:
         for block in progress.track(todo, "capture", total=done + len(todo), done=done):
             values = reader().read(asked[block.prompt][block.start : block.stop])
-            write(block, _finite(values, places, layers, block.start))
+            write(block, _finite(values, reader().model, places, layers, block.start))
     processes.wait()
-    if processes.is_first() and filled.path != filled.out:
+    if processes.is_first():
         about = {"function": "geointerp.activations.capture", **filled.identity}
         filled.finish({"made by": about})
     processes.wait()
@@ -326,9 +335,9 @@ def _rows(layers: list[int], width: int) -> int:
     return max(16, min(1024, _BLOCK_BYTES // (4 * len(layers) * width)))
 
 
-def _check_options(dtype: str, batch_tokens: int, padding_side: str) -> None:
-    if dtype not in ("float32", "float16"):
-        raise InputError(f"dtype is {dtype!r}; it must be 'float32' or 'float16'.")
+def _check_options(store_dtype: str, batch_tokens: int, padding_side: str) -> None:
+    if store_dtype not in ("float32", "float16"):
+        raise InputError(f"store_dtype is {store_dtype!r}; it must be 'float32' or 'float16'.")
     if batch_tokens < 1:
         raise InputError(f"batch_tokens is {batch_tokens}; it must be 1 or more.")
     if padding_side not in ("right", "left"):
@@ -336,14 +345,22 @@ def _check_options(dtype: str, batch_tokens: int, padding_side: str) -> None:
 
 
 def _finite(
-    values: NDArray[np.float32], places: gpd.GeoDataFrame, layers: list[int], start: int
+    values: NDArray[np.float32],
+    model: Model,
+    places: gpd.GeoDataFrame,
+    layers: list[int],
+    start: int,
 ) -> NDArray[np.float32]:
     bad = np.argwhere(~np.isfinite(values).all(axis=2))
     if len(bad):
         row, layer = bad[0]
+        advice = {
+            "float16": "load the model in bfloat16 or float32",
+            "bfloat16": "load the model in float32",
+        }.get(model.dtype, "the model gives no number here")
         raise InputError(
             f"place {label(places, start + row)} ({places['name'].iloc[start + row]}), layer "
-            f"{layers[layer]}: an activation is not finite; load the model in float32."
+            f"{layers[layer]}: an activation is not finite; {advice}."
         )
     return values
 
@@ -356,8 +373,8 @@ def _check_lengths(
     longest = max(range(len(tokens)), key=lambda i: len(tokens[i].ids))
     if limit and len(tokens[longest].ids) > limit:
         raise InputError(
-            f"place {label(places, longest)}: its prompt has {len(tokens[longest].ids)} tokens; "
-            f"{model.name} reads {limit}."
+            f"place {label(places, longest)} ({places['name'].iloc[longest]}): its prompt has "
+            f"{len(tokens[longest].ids)} tokens; {model.name} reads {limit}."
         )
 
 

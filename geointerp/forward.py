@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # a shorter prefix costs more to carry along than to compute again
 _PREFIX = 8
+# to go through the weights once more costs about as much as this part of a batch's tokens
+_BATCH_SHARE = 16
 
 
 class Job(NamedTuple):
@@ -124,17 +126,17 @@ class Reader:
 
     def _batches(self, wanted: Sequence[Job]) -> Iterator[list[int]]:
         """Prompts of like length together, within the budget of tokens."""
-        lengths = [len(job.ids) for job in wanted]
-        batch: list[int] = []
-        for i in np.argsort(lengths, kind="stable").tolist():
-            over = lengths[i] * (len(batch) + 1) > self.batch_tokens
-            apart = self._side == "none" and bool(batch) and lengths[i] != lengths[batch[0]]
-            if batch and (over or apart or self._side == "alone"):
-                yield batch
-                batch = []
-            batch.append(i)
-        if batch:
-            yield batch
+        lengths = np.array([len(job.ids) for job in wanted])
+        order = np.argsort(lengths, kind="stable")
+        if self._side == "alone":
+            heaps = [order[row : row + 1] for row in range(len(order))]
+        elif self._side == "none":
+            heaps = [order[lengths[order] == length] for length in np.unique(lengths)]
+        else:
+            heaps = [order]
+        for heap in heaps:
+            for rows in _runs(lengths[heap], self.batch_tokens):
+                yield heap[rows].tolist()
 
     def _pooled(self, batch: list[Job]) -> torch.Tensor:
         """Vectors of one batch, shape (prompt, layer, hidden), float32, on one device."""
@@ -234,16 +236,18 @@ class Reader:
         """Find how prompts can go together without changing each other's vectors."""
         alone = [self._states([ids])[0] for ids in self._sample]
         self._width = alone[0].shape[-1]
-        # beside others of its length, as `_batches` puts it, and beside longer and shorter ones
-        trials = [
-            ([ids, ids[::-1], ids[:1] * len(ids)], [state])
-            for ids, state in zip(self._sample, alone, strict=True)
+        others = [[ids[::-1], ids[:1] * len(ids)] for ids in self._sample]
+        # beside others of its length, and beside longer and shorter ones too
+        level = [
+            ([ids, *other], [state])
+            for ids, other, state in zip(self._sample, others, alone, strict=True)
         ]
+        mixed = [(self._sample + [ids for other in others for ids in other], alone), level[-1]]
         wanted = self._side
         for side in (wanted, *({"right", "left"} - {wanted}), "none"):
             self._side = side
-            padded = [] if side == "none" else [(self._sample, alone)]
-            if all(self._unchanged(*trial) for trial in padded + trials):
+            trials = level if side == "none" else mixed
+            if all(self._unchanged(*trial) for trial in trials):
                 break
         else:
             self._side = "alone"
@@ -284,6 +288,29 @@ class Reader:
             if not bool((far <= bound).all()):
                 return False
         return True
+
+
+def _runs(lengths: NDArray[np.int64], budget: int) -> list[slice]:
+    """Cut prompts, the shortest first, into batches that cost least in all.
+
+    A batch costs its tokens, padding included, and some more for each time that the model's
+    weights are gone through.
+    """
+    n, once = len(lengths), budget // _BATCH_SHARE
+    cost = np.zeros(n + 1)
+    begin = np.zeros(n, np.int64)
+    for stop in range(1, n + 1):
+        longest = lengths[stop - 1]
+        starts = np.arange(max(0, min(stop - 1, stop - budget // longest)), stop)
+        tried = cost[starts] + longest * (stop - starts) + once
+        best = int(tried.argmin())
+        cost[stop], begin[stop - 1] = tried[best], starts[best]
+    found: list[slice] = []
+    stop = n
+    while stop:
+        found.append(slice(int(begin[stop - 1]), stop))
+        stop = found[-1].start
+    return found[::-1]
 
 
 def _checked(layer: int, tensor: torch.Tensor, length: int) -> torch.Tensor:

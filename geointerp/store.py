@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +28,8 @@ from geointerp.places import lon_lat, validate
 
 if TYPE_CHECKING:
     import geopandas as gpd
+
+log = logging.getLogger(__name__)
 
 FORMAT = "geointerp activations 3"
 
@@ -78,8 +82,6 @@ class Store:
     def create(
         self,
         places: gpd.GeoDataFrame,
-        prompts: list[tuple[str, str]],
-        layers: list[int],
         width: int,
         rows: int,
     ) -> None:
@@ -88,29 +90,19 @@ class Store:
         Parameters
         ----------
         places : GeoDataFrame
-        prompts : list of (str, str)
-            Template, and the column that the name is taken from.
-        layers : list of int
         width : int
             Values per vector.
         rows : int
             Places per block.
         """
         try:
-            self._lay_out(places, prompts, layers, width, rows)
+            self._lay_out(places, width, rows)
         except Exception:
             # one that could not be laid out must not be taken for one to go on with
             shutil.rmtree(self.path, ignore_errors=True)
             raise
 
-    def _lay_out(
-        self,
-        places: gpd.GeoDataFrame,
-        prompts: list[tuple[str, str]],
-        layers: list[int],
-        width: int,
-        rows: int,
-    ) -> None:
+    def _lay_out(self, places: gpd.GeoDataFrame, width: int, rows: int) -> None:
         import zarr
         from zarr.codecs import Crc32cCodec
 
@@ -119,45 +111,51 @@ class Store:
         group = zarr.open_group(
             self.path, mode="w", zarr_format=3, attributes={"format": FORMAT, **self.identity}
         )
-        checked: Any = {"compressors": [Crc32cCodec()]}
         group.create_array(
             "activations",
-            shape=(len(prompts), len(places), len(layers), width),
+            shape=(
+                len(prompts_of(self.identity)),
+                len(places),
+                len(self.identity["layers"]),
+                width,
+            ),
             chunks=(1, min(rows, len(places)), 1, width),
             dtype=self.identity["dtype"],
             # a row that is never written must show
             fill_value=float("nan"),
             dimension_names=("prompt", "place", "layer", "hidden"),
-            **checked,
+            compressors=[Crc32cCodec()],
         )
-        lon, lat = lon_lat(places)
-        labels: dict[str, tuple[str, Any]] = {
-            "template": ("prompt", np.array([template for template, _ in prompts], dtype=object)),
-            "names": ("prompt", np.array([column for _, column in prompts], dtype=object)),
-            "layer": ("layer", np.array(layers, dtype=np.int64)),
-            "lon": ("place", lon),
-            "lat": ("place", lat),
-            "name": ("place", places["name"].to_numpy(dtype=object)),
-        }
-        for name, (dimension, values) in labels.items():
+        self._write_labels(places)
+        self._write_table(places)
+
+    def mend(self, places: gpd.GeoDataFrame) -> None:
+        """Remove what a killed write left under a name of its own, and redo damaged labels."""
+        for stray in self.path.rglob("*.partial"):
+            stray.unlink()
+        if _wrong_label(self.path, places) is not None:
+            self._write_labels(places)
+        if not _holds_table(self.path):
+            self._write_table(places)
+
+    def _write_labels(self, places: gpd.GeoDataFrame) -> None:
+        """Write the small arrays that say what the axes are."""
+        import zarr
+        from zarr.codecs import Crc32cCodec
+
+        group = zarr.open_group(self.path, mode="r+")
+        for name, (dimension, values) in _labels(self.identity, places).items():
             kind: Any = str if values.dtype == object else values.dtype
+            shutil.rmtree(self.path / name, ignore_errors=True)
             array = group.create_array(
                 name,
                 shape=values.shape,
                 chunks=values.shape,
                 dtype=kind,
                 dimension_names=(dimension,),
-                **checked,
+                compressors=[Crc32cCodec()],
             )
             array[:] = values
-        self._write_table(places)
-
-    def mend(self, places: gpd.GeoDataFrame) -> None:
-        """Remove what a killed write left under a name of its own, and redo a damaged table."""
-        for stray in self.path.rglob("*.partial"):
-            stray.unlink()
-        if not _holds_table(self.path):
-            self._write_table(places)
 
     def _write_table(self, places: gpd.GeoDataFrame) -> None:
         import zarr
@@ -210,30 +208,56 @@ class Store:
             ) from error
 
     def finish(self, card: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write the card and give the store its name."""
+        """Write the card, and give the store its name."""
         absent = [p for block in self.blocks for p in self._chunks(block) if not p.exists()]
         if absent:
             raise InputError(f"{self.out}: {len(absent)} chunks are not written; run it again.")
-        cards.write(self.path, "Activations", card)
+        if self.path != self.out or not (self.path / "card.json").exists():
+            cards.write(self.path, "Activations", card)
         if self.path != self.out:
             os.replace(self.path, self.out)
 
     @property
     def _shape(self) -> list[int]:
-        return self._layout["shape"]
+        return _layout(self.path)["shape"]
 
     @property
     def _rows(self) -> int:
-        return self._layout["chunk_grid"]["configuration"]["chunk_shape"][1]
-
-    @property
-    def _layout(self) -> dict[str, Any]:
-        return json.loads((self.path / "activations" / "zarr.json").read_text("utf-8"))
+        return _layout(self.path)["chunk_grid"]["configuration"]["chunk_shape"][1]
 
     def _chunks(self, block: Block) -> list[Path]:
         """The files of a block, one per layer."""
         root = self.path / "activations" / "c" / str(block.prompt) / str(block.number)
         return [root / str(layer) / "0" for layer in range(self._shape[2])]
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keep other captures off a store, where the file system knows locks.
+
+    Raises
+    ------
+    InputError
+        If another capture is at it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    path = out.with_name(f".{out.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"{out}: another capture is writing it.") from None
+        except OSError as error:
+            log.debug("%s: no lock: %s", path, error)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 class Background:
@@ -330,7 +354,29 @@ def read_places(path: Path) -> gpd.GeoDataFrame:
         raise InputError(
             f"{table}: not readable as GeoParquet ({said}); write the store anew."
         ) from error
-    return validate(places, str(table))
+    validate(places, str(table))
+    count = _layout(path)["shape"][1]
+    if len(places) != count:
+        raise InputError(
+            f"{table}: it has {len(places)} rows for the {count} places of the store; write the "
+            "store anew."
+        )
+    wrong = _wrong_label(path, places)
+    if wrong is not None:
+        raise InputError(
+            f"{path / wrong}: this array is missing or not as it was written; run the same capture "
+            "again to make it anew."
+        )
+    return places
+
+
+def prompts_of(identity: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Template, and the column that the name is taken from, of each prompt of a store."""
+    templates, columns = (
+        [identity[key]] if isinstance(identity[key], str) else list(identity[key])
+        for key in ("template", "names")
+    )
+    return list(zip(templates, columns, strict=True))
 
 
 def verify(path: Path) -> None:
@@ -355,6 +401,51 @@ def verify(path: Path) -> None:
 _ADDED = ("format", "identity_sha256")
 _TABLE = "places.parquet"
 _TABLE_HASH = "places_parquet_sha256"
+
+
+def _layout(path: Path) -> dict[str, Any]:
+    """What Zarr says of the activations' array."""
+    about = path / "activations" / "zarr.json"
+    try:
+        return json.loads(about.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{about}: this file is missing or damaged; delete the store and capture anew."
+        ) from error
+
+
+def _labels(identity: Mapping[str, Any], places: gpd.GeoDataFrame) -> dict[str, tuple[str, Any]]:
+    """The arrays along the axes: by name, the axis and the values."""
+    prompts = prompts_of(identity)
+    lon, lat = lon_lat(places)
+    return {
+        "template": ("prompt", np.array([template for template, _ in prompts], dtype=object)),
+        "names": ("prompt", np.array([column for _, column in prompts], dtype=object)),
+        "layer": ("layer", np.array(identity["layers"], dtype=np.int64)),
+        "lon": ("place", lon),
+        "lat": ("place", lat),
+        "name": ("place", places["name"].to_numpy(dtype=object)),
+    }
+
+
+def _wrong_label(path: Path, places: gpd.GeoDataFrame) -> str | None:
+    """The first array along an axis that is not what it should be."""
+    import zarr
+
+    for name, (_, values) in _labels(_attributes(path), places).items():
+        try:
+            found = np.asarray(zarr.open_array(path / name, mode="r")[:])
+        except Exception:  # whatever zarr makes of a damaged file
+            return name
+        same = found.shape == values.shape and (
+            # another PROJ may round otherwise
+            np.allclose(found, values, rtol=0, atol=1e-9)
+            if values.dtype == np.float64
+            else (found == values).all()
+        )
+        if not same:
+            return name
+    return None
 
 
 def _holds_table(path: Path) -> bool:
@@ -404,7 +495,15 @@ def _refuse_other(path: Path, identity: Mapping[str, Any]) -> None:
     for key in ("format", *identity):
         wanted = FORMAT if key == "format" else json.loads(json.dumps(identity[key]))
         if found.get(key) != wanted:
+            what = _HASHED.get(key, f"with {key} {found.get(key)!r} where this one has {wanted!r}")
             raise InputError(
-                f"{path}: it holds another run, with {key} {found.get(key)!r} where this one has "
-                f"{wanted!r}; choose another output or delete it."
+                f"{path}: it holds another run, {what}; choose another output or delete it."
             )
+
+
+_HASHED = {
+    "weights_sha256": "of a model with other weights",
+    "config_sha256": "of a model with another config",
+    "places_sha256": "of another table of places",
+    "tokens_sha256": "of other tokens for the same prompts",
+}

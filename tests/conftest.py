@@ -85,7 +85,7 @@ def tiny(kind, tokenizer):
                 max_position_embeddings=128,
             )
         )
-    return gi.models.wrap(model, tokenizer)
+    return gi.models.wrap(model.eval(), tokenizer)
 
 
 @pytest.fixture(params=["gpt2", "llama", "bert"])

@@ -122,11 +122,11 @@ def test_another_run_is_refused_with_the_difference_named(gpt2, few, tmp_path):
         assert said in str(caught.value)
     with pytest.raises(InputError, match="untrained_seed None where this one has 3"):
         gi.activations.capture(gpt2.untrained(3), few, out=out)
-    with pytest.raises(InputError, match="places_sha256"):
+    with pytest.raises(InputError, match="another table of places"):
         gi.activations.capture(gpt2, few.assign(population=1), out=out)
     with torch.no_grad():
         gpt2.blocks[0].mlp.c_proj.bias += 1
-    with pytest.raises(InputError, match="weights_sha256"):
+    with pytest.raises(InputError, match="of a model with other weights"):
         gi.activations.capture(gpt2, few, out=out)
     other = tmp_path / "other"
     other.mkdir()
@@ -301,7 +301,7 @@ def test_a_table_written_elsewhere_that_does_not_fit_is_one_sentence(
 
 
 def test_what_does_not_fit_the_dtype_is_an_error(gpt2, few, tmp_path):
-    acts = gi.activations.capture(gpt2, few, dtype="float16", out=tmp_path / "half.zarr")
+    acts = gi.activations.capture(gpt2, few, store_dtype="float16", out=tmp_path / "half.zarr")
     assert acts.dtype == np.float16
     full = gi.activations.capture(gpt2, few)
     np.testing.assert_array_equal(acts.values, full.values.astype(np.float16))
@@ -311,7 +311,7 @@ def test_what_does_not_fit_the_dtype_is_an_error(gpt2, few, tmp_path):
     assert np.isfinite(gi.activations.capture(changed, few).values).all()
     for out in (None, tmp_path / "over.zarr"):
         with pytest.raises(InputError, match=r"activation of 1e\+06 does not fit float16"):
-            gi.activations.capture(changed, few, dtype="float16", out=out)
+            gi.activations.capture(changed, few, store_dtype="float16", out=out)
 
 
 def test_several_templates_and_names_in_one_store(gpt2, few, tmp_path):
@@ -588,3 +588,52 @@ def test_what_a_killed_write_left_is_removed(gpt2, few, tmp_path):
     acts = gi.activations.capture(gpt2, few, out=tmp_path / "acts.zarr")
     assert same_tree(tmp_path / "whole.zarr", tmp_path / "acts.zarr")
     np.testing.assert_array_equal(acts.values, whole.values)
+
+
+@pytest.mark.parametrize("name", ["layer", "lon", "name", "template", "names"])
+@pytest.mark.parametrize("damage", ["missing", "changed"])
+def test_the_labels_of_a_store_are_seen_and_made_anew(gpt2, few, tmp_path, name, damage):
+    out = tmp_path / "acts.zarr"
+    gi.activations.capture(gpt2, few, out=out)
+    chunk = out / name / "c" / "0"
+    before = chunk.read_bytes()
+    if damage == "missing":
+        chunk.unlink()
+    else:
+        chunk.write_bytes(before[:3] + bytes([before[3] ^ 255]) + before[4:])
+    with pytest.raises(InputError, match=f"{name}: this array is missing or not as"):
+        gi.activations.open(out)
+    (out / "card.json").unlink()
+    gi.activations.capture(gpt2, few, out=out)
+    assert chunk.read_bytes() == before
+    assert (out / "card.json").exists()
+    gi.activations.open(out)
+
+
+def test_a_store_whose_array_says_nothing_is_one_sentence(gpt2, few, tmp_path):
+    out = tmp_path / "acts.zarr"
+    gi.activations.capture(gpt2, few, out=out)
+    (out / "activations" / "zarr.json").unlink()
+    for again in (
+        lambda: gi.activations.open(out),
+        lambda: gi.activations.capture(gpt2, few, out=out),
+    ):
+        with pytest.raises(InputError, match="delete the store and capture anew"):
+            again()
+
+
+def test_a_second_capture_at_the_same_time_is_refused(gpt2, few, tmp_path):
+    out = tmp_path / "acts.zarr"
+    with store.alone(out), pytest.raises(InputError, match="another capture is writing it"):
+        gi.activations.capture(gpt2, few, out=out)
+    assert list(tmp_path.iterdir()) == []
+    gi.activations.capture(gpt2, few, out=out)
+
+
+def test_what_is_not_loaded_is_told(gpt2, few):
+    with pytest.raises(InputError, match="load or wrap makes a model of it"):
+        gi.activations.capture("toponym", few)
+    with pytest.raises(InputError, match=r"places\.load makes one"):
+        gi.activations.capture(gpt2, pd.DataFrame(few.drop(columns="geometry")))
+    with pytest.raises(InputError, match="is called 1, no text"):
+        gi.activations.capture(gpt2, few.assign(code=range(1, 6)), names="code")

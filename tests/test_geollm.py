@@ -322,15 +322,15 @@ def random_model(kind, words):
         config = GPT2Config(
             vocab_size=len(words), n_embd=32, n_layer=2, n_head=2, initializer_range=0.2
         )
-        return gi.models.wrap(GPT2LMHeadModel(config), words)
+        return gi.models.wrap(GPT2LMHeadModel(config).eval(), words)
     if kind == "mistral":  # looks back 8 tokens only
         config = MistralConfig(**size, **heads, num_key_value_heads=2, sliding_window=8)
-        return gi.models.wrap(MistralForCausalLM(config), words)
+        return gi.models.wrap(MistralForCausalLM(config).eval(), words)
     if kind == "mamba":  # has no key-value cache
         config = MambaConfig(**size, state_size=4, initializer_range=0.4)
-        return gi.models.wrap(MambaForCausalLM(config), words)
+        return gi.models.wrap(MambaForCausalLM(config).eval(), words)
     config = LlamaConfig(**size, **heads, max_position_embeddings=256)
-    return gi.models.wrap(LlamaForCausalLM(config), words)
+    return gi.models.wrap(LlamaForCausalLM(config).eval(), words)
 
 
 def brute_force(model, text):
@@ -493,7 +493,7 @@ def test_models_that_do_not_say_the_next_token_are_refused(tokenizers, asked):
     )
     for model, name in ((encoder, "BertModel"), (both, "T5ForConditionalGeneration")):
         with pytest.raises(InputError, match=f"{name} .* causal language model"):
-            gi.geollm.predict(gi.models.wrap(model, words), asked)
+            gi.geollm.predict(gi.models.wrap(model.eval(), words), asked)
 
 
 def test_an_encoder_under_a_language_modelling_head_is_refused(tokenizers, asked):
@@ -506,11 +506,11 @@ def test_an_encoder_under_a_language_modelling_head_is_refused(tokenizers, asked
         num_attention_heads=4,
         initializer_range=0.4,
     )
-    encoder = gi.models.wrap(BertLMHeadModel(config), tokenizers["split"])
+    encoder = gi.models.wrap(BertLMHeadModel(config).eval(), tokenizers["split"])
     with pytest.raises(InputError, match="BertLMHeadModel sees the tokens that come after"):
         gi.geollm.predict(encoder, asked)
     config.is_decoder = True
-    decoder = gi.models.wrap(BertLMHeadModel(config), tokenizers["split"])
+    decoder = gi.models.wrap(BertLMHeadModel(config).eval(), tokenizers["split"])
     expected = soft(brute_force(decoder, asked["prompt"].iloc[0]))
     found = gi.geollm.distribution(decoder, asked[:1]).iloc[0]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)

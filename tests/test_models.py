@@ -184,7 +184,7 @@ def test_what_the_config_decides_is_part_of_a_store(few, tmp_path, toponym):
     other.config.rope_parameters["rope_theta"] *= 2
     one, two = (gi.models.wrap(m, toponym.tokenizer) for m in (toponym.model, other))
     gi.activations.capture(one, few, out=tmp_path / "acts.zarr")
-    with pytest.raises(InputError, match="config_sha256"):
+    with pytest.raises(InputError, match="with another config"):
         gi.activations.capture(two, few, out=tmp_path / "acts.zarr")
 
 
@@ -192,13 +192,45 @@ def test_training_mode_is_refused(gpt2, few):
     gpt2.model.train()
     with pytest.raises(InputError, match="training mode"):
         gi.activations.capture(gpt2, few)
+    with pytest.raises(InputError, match="training mode"):
+        gi.models.wrap(gpt2.model, gpt2.tokenizer)
+    assert gpt2.model.training
+
+
+def test_an_encoder_saved_without_its_decoder(toponym, tmp_path):
+    import torch
+    from transformers import T5Config, T5EncoderModel
+
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
+    saved = T5EncoderModel(T5Config(vocab_size=len(toponym.tokenizer), **sizes)).eval()
+    saved.save_pretrained(tmp_path / "t5")
+    toponym.tokenizer.save_pretrained(tmp_path / "t5")
+    loaded = gi.models.load(tmp_path / "t5", device="cpu")
+    ids = torch.tensor([[5, 6, 7]])
+    wanted = saved(ids).last_hidden_state
+    assert torch.equal(loaded.model(ids).last_hidden_state, wanted)
+    assert loaded.depth == 2
+
+
+def test_a_folder_without_a_tokenizer_is_refused(gpt2, tmp_path):
+    gpt2.model.save_pretrained(tmp_path / "bare")
+    with pytest.raises(InputError, match="tokenizer"):
+        gi.models.load(tmp_path / "bare", device="cpu")
+
+
+def test_a_folder_is_called_by_where_it_is(toponym, tmp_path, monkeypatch):
+    toponym.model.save_pretrained(tmp_path / "it")
+    toponym.tokenizer.save_pretrained(tmp_path / "it")
+    monkeypatch.chdir(tmp_path)
+    names = {gi.models.load(name, device="cpu").name for name in ("it", "./it", tmp_path / "it")}
+    assert names == {str(tmp_path / "it")}
 
 
 def test_learned_prompt_tokens_are_refused(gpt2):
     class Tuned(type(gpt2.model)):
         active_peft_config = type("PromptTuningConfig", (), {"is_prompt_learning": True})()
 
-    tuned = Tuned(gpt2.model.config)
+    tuned = Tuned(gpt2.model.config).eval()
     with pytest.raises(InputError, match="learned tokens"):
         gi.models.wrap(tuned, gpt2.tokenizer)
 

@@ -214,3 +214,12 @@ def test_other_names_are_in_their_script_and_not_the_same():
         gi.geonames.other_names(places, "klingon")
     with pytest.raises(InputError, match="GeoNames' own places"):
         gi.geonames.other_names(places.reset_index(drop=True), "greek")
+
+
+def test_a_data_frame_with_lon_and_lat_is_a_table_of_places():
+    table = pd.DataFrame({"City": ["Toulouse"], "Longitude": [1.44], "lat": [43.6], "code": [7]})
+    places = gi.places.load(table)
+    assert places["name"].tolist() == ["Toulouse"]
+    assert (places.geometry.x.item(), places.geometry.y.item()) == (1.44, 43.6)
+    with pytest.raises(InputError, match="the DataFrame: there is no column of lat"):
+        gi.places.load(table.drop(columns="lat"))

@@ -31,6 +31,12 @@ def test_the_last_of_two_occurrences(few):
     assert (start, end) == (len("Toulouse, yes "), len(prompt) - 1)
 
 
+def test_a_field_is_whatever_a_column_is_called(few):
+    named = few.assign(**{"name:fr": "Tolosa", "Local Name!r": "T"})
+    rendered = prompts.render(named, "{name:fr}, {Local Name!r}: {name}")
+    assert rendered["prompt"].iloc[0] == "Tolosa, T: Toulouse"
+
+
 def test_braces_can_be_escaped(few):
     assert prompts.render(few, "{{{name}}}")["prompt"].iloc[0] == "{Toulouse}"
 
@@ -42,10 +48,10 @@ def test_braces_can_be_escaped(few):
         ("{name} at {geometry}", "no column 'geometry'; there are name, country, population"),
         ("near", "no {name} in it"),
         ("{name", "expected '}'"),
-        ("{name.__class__}", "not a plain column name"),
-        ("{name!r}", "not a plain column name"),
-        ("{name:>10}", "not a plain column name"),
-        ("{} {name}", "not a plain column name"),
+        ("{name} {name.__class__}", "no column 'name.__class__'"),
+        ("{name} {name!r}", "no column 'name!r'"),
+        ("{name:>10}", "no {name} in it"),
+        ("{} {name}", "{} names no column"),
     ],
 )
 def test_bad_templates(few, template, said):
@@ -252,3 +258,39 @@ def test_pools(few, toponym):
     assert tokens.last == size - 3
     with pytest.raises(InputError, match="pool is 'max'"):
         prompts.pooled_positions([tokens], "max")
+
+
+def test_what_the_tokenizer_does_not_know_is_part_of_a_name(few, caplog):
+    from tokenizers import Tokenizer, models
+    from tokenizers.pre_tokenizers import Whitespace
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["[UNK]", "Party", "Town", "near"]
+    plain = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    plain.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="[UNK]")
+    for name, span in (("Ⅻ Town", (0, 1)), ("Town Ⅻ", (0, 1)), ("Party Ⅻ Town", (0, 2))):
+        rendered = prompts.render(few.iloc[:1].assign(name=name), "{name} near")
+        (tokens,) = prompts.tokenize(rendered, tokenizer)
+        assert (tokens.first, tokens.last) == span
+    assert "1 names hold something that the tokenizer does not know" in caplog.text
+
+
+def test_a_mark_for_a_space_says_nothing_of_a_name(few):
+    from tokenizers import Tokenizer, decoders, models
+    from tokenizers.pre_tokenizers import Metaspace
+    from transformers import PreTrainedTokenizerFast
+
+    # as SentencePiece without bytes: 北京 is the mark for the space before it, and the unknown
+    vocabulary = [("<unk>", 0.0), ("▁", -1.0), ("▁P", -1.0), ("a", -1.0), ("r", -1.0)]
+    plain = Tokenizer(models.Unigram(vocabulary, unk_id=0))
+    plain.pre_tokenizer = Metaspace()
+    plain.decoder = decoders.Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="<unk>")
+    for template in ("{name}", "Par {name}"):
+        rendered = prompts.render(few.iloc[:1].assign(name="北京"), template)
+        with pytest.raises(InputError, match="keeps nothing of its name '北京'"):
+            prompts.tokenize(rendered, tokenizer)
+    rendered = prompts.render(few.iloc[:1].assign(name="Par京"), "{name}")
+    (tokens,) = prompts.tokenize(rendered, tokenizer)
+    assert tokens.ids[tokens.first : tokens.last + 1] == [2, 3, 4, 0]

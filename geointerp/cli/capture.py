@@ -105,7 +105,7 @@ def capture_activations(
     out: str = "run/activations.zarr",
     template: str | list[str] = "{name}",
     names: list[str] | str = "name",
-    layers: str = "all",
+    layers: str | int | list[int] = "all",
     site: str = "resid_post",
     pool: str = "last",
     store_dtype: str = "float32",
@@ -167,7 +167,7 @@ def capture_activations(
         site=site,
         pool=pool,
         out=out,
-        dtype=store_dtype,
+        store_dtype=store_dtype,
         batch_tokens=batch_tokens,
     )
     if processes.is_first():

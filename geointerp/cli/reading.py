@@ -52,15 +52,17 @@ def templates_of(template: str | list[str]) -> str | list[str]:
 
 def one_prompt(acts: Any, prompt: int | None) -> Any:
     """The activations of one of the prompts that a store holds."""
+    from geointerp.activations import prompts_held
+
     if "prompt" not in acts.dims:
         if prompt not in (None, 0):
             raise InputError(f"prompt {prompt}: the store holds one prompt, 0.")
         return acts
     if prompt is None or not 0 <= prompt < acts.sizes["prompt"]:
-        pairs = zip(acts["template"].values, acts["names"].values, strict=True)
-        held = ", ".join(f"{i} is '{t}' with {names}" for i, (t, names) in enumerate(pairs))
         said = "" if prompt is None else f"prompt {prompt}: "
-        raise InputError(f"{said}the store holds several prompts, so --prompt chooses: {held}.")
+        raise InputError(
+            f"{said}the store holds several prompts, so --prompt chooses: {prompts_held(acts)}."
+        )
     return acts.isel(prompt=prompt)
 
 
