@@ -7,10 +7,11 @@ import pytest
 import xarray as xr
 from scipy import sparse
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, LeaveOneGroupOut, PredefinedSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from geointerp.errors import InputError
 from geointerp.probes import moments
 from geointerp.probes.crossfit import crossfit, plan
 from geointerp.probes.splits import RandomKFold
@@ -185,3 +186,48 @@ def test_two_processes_add_up(tmp_path):
     subprocess.run(together, check=True, capture_output=True)
     one, two = (np.load(tmp_path / f"{name}.npy") for name in ("one", "two"))
     np.testing.assert_allclose(two, one, rtol=1e-10)
+
+
+def by_scikit_learn(x, y, folds, alpha):
+    predicted = np.full_like(y, np.nan)
+    for train, test in folds:
+        model = make_pipeline(StandardScaler(), Ridge(alpha))
+        predicted[test] = model.fit(x[train], y[train]).predict(x[test])
+    return predicted
+
+
+@pytest.mark.parametrize("d", [10, 80])
+def test_rows_that_are_never_tested_are_learned_from(d):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(400, d))
+    y = x[:, :2] + random.normal(size=(400, 2))
+    fold = np.full(400, -1)
+    fold[:60] = np.repeat([0, 1, 2], 20)
+    folds = list(PredefinedSplit(fold).split(x))
+    wanted = by_scikit_learn(x, y, folds, 10.0)
+    for chosen in (folds, folds[:2]):
+        found = crossfit(x, y, chosen, plan([10.0], y)).predicted
+        seen = np.isfinite(found[:, 0])
+        assert seen.sum() == 20 * len(chosen)
+        np.testing.assert_allclose(found[seen], wanted[seen], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("products", ["float64", "float32"])
+@pytest.mark.parametrize("groups", [4, 8])
+def test_features_of_one_held_out_group_alone(products, groups):
+    # as units that fire in one country only: in the training set they are constant
+    random = np.random.default_rng(1)
+    group = np.repeat(np.arange(groups), 600 // groups)
+    x = random.normal(size=(len(group), 3 * groups + 5))
+    x[:, : 3 * groups] *= 3 * (group[:, None] == np.repeat(np.arange(groups), 3))
+    x[:, : 3 * groups] += 0.7
+    y = x @ random.normal(size=(x.shape[1], 2)) + random.normal(size=(len(group), 2))
+    folds = list(LeaveOneGroupOut().split(x, y, group))
+    found = crossfit(x, y, folds, plan([1.0], y, products=products)).predicted
+    wanted = by_scikit_learn(x, y, folds, 1.0)
+    np.testing.assert_allclose(found, wanted, atol=1e-8 if products == "float64" else 1e-3)
+
+
+def test_features_must_be_those_of_the_places():
+    with pytest.raises(InputError, match="12 rows of features for 300 places"):
+        crossfit(np.zeros((12, 300)), np.zeros((300, 2)), [], plan([1.0], np.zeros((300, 2))))

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from geointerp import processes
+from geointerp.errors import InputError
 from geointerp.probes.counts import Counts, left
 from geointerp.probes.moments import (
     Lines,
@@ -135,12 +136,16 @@ def crossfit(features: Any, targets: NDArray[np.float64], folds: list[Fold], how
     One pass makes each part's Gram matrix. The whole less one or two parts is a fold's
     training set, or that without the part that tries its penalties.
     """
+    if features.shape[0] != len(targets):
+        raise InputError(
+            f"there are {features.shape[0]} rows of features for {len(targets)} places."
+        )
     tests = [test for _, test in folds]
     fits: list[Fit] = []
     if len(folds) > 2 and all(len(train) + len(test) == len(targets) for train, test in folds):
         dealt = _dealt(tests)
         heaps = [np.concatenate([tests[k] for k in part]) for part in dealt]
-        whole = _source(features, targets, heaps, how)
+        whole = _source(features, targets, _with_rest(heaps, np.arange(len(targets))), how)
         best = _best_of_each(whole, targets, heaps, how)
         part_of = {k: number for number, part in enumerate(dealt) for k in part}
         for k, test in enumerate(tests):
@@ -148,7 +153,8 @@ def crossfit(features: Any, targets: NDArray[np.float64], folds: list[Fold], how
             fits.append(_fit(whole, part if len(dealt[part]) == 1 else test, best[part], how))
     else:
         for k in range(len(folds)):
-            fits.append(fitted(features, targets, inner_parts(k, folds), how))
+            train, _ = folds[k]
+            fits.append(fitted(features, targets, train, inner_parts(k, folds), how))
 
     fold_of = labels(tests, len(targets))
     predicted = np.zeros_like(targets)
@@ -162,23 +168,34 @@ def crossfit(features: Any, targets: NDArray[np.float64], folds: list[Fold], how
 
 
 def fitted(
-    features: Any, targets: NDArray[np.float64], parts: list[NDArray[np.int64]], how: Plan
+    features: Any,
+    targets: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    parts: list[NDArray[np.int64]],
+    how: Plan,
 ) -> Fit:
-    """One regression on all parts, with the penalty by which each is best predicted.
+    """One regression on some rows, with the penalty by which each part is best predicted.
 
     Parameters
     ----------
     features, targets, how
         As for `crossfit`.
+    rows : ndarray of int
     parts : list of ndarray of int
-        Disjoint rows.
+        Disjoint, of the rows; what is in none of them is in every fit.
     """
-    source = _source(features, targets, parts, how)
+    source = _source(features, targets, _with_rest(parts, rows), how)
     best = np.zeros(int(how.groups.max()) + 1, np.int64)
     if len(how.alphas) > 1:
         tries = [source.squares(source.fit(how.alphas, j), j) for j in range(len(parts))]
         best = how.best(np.sum(tries, axis=0), targets[np.concatenate(parts)])
     return _fit(source, None, best, how)
+
+
+def _with_rest(parts: list[NDArray[np.int64]], rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The parts, and as one more the rows that are in none."""
+    rest = np.setdiff1d(rows, np.concatenate(parts))
+    return [*parts, rest] if len(rest) else parts
 
 
 def inner_parts(k: int, folds: list[Fold]) -> list[NDArray[np.int64]]:

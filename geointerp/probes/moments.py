@@ -7,7 +7,7 @@ training set is the whole minus what it leaves out, and no row is read twice.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,8 @@ from geointerp import processes
 Array = Any  # of NumPy, or of torch on the device that computes
 
 _BLOCK_ROWS = 4096
+# of a sum of squares, by what its products are computed in
+_ROUNDING = {"float64": 1e-12, "float32": 1e-6}
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class Moments:
         Column sums.
     xx, xy, yy : array, shapes (d, d), (d, t) and (t,)
         Sums of products; `yy` of each target with itself.
+    noise : array, shape (d,)
+        Sums of squares about the mean up to which there may be nothing but rounding, also of
+        what was added and taken away again.
     """
 
     n: int
@@ -40,33 +45,38 @@ class Moments:
     xx: Array
     xy: Array
     yy: Array
+    noise: Array
 
     @classmethod
-    def of(cls, features: Array, targets: Array) -> Moments:
+    def of(cls, features: Array, targets: Array, products: str = "float64") -> Moments:
         """Moments of rows; give them centred, or large means cost digits.
 
         Parameters
         ----------
-        features : array, shape (n, d)
-        targets : array, shape (n, t)
+        features : array of float64, shape (n, d)
+        targets : array of float64, shape (n, t)
+        products : {"float64", "float32"}
+            What products of features with each other are computed in.
         """
         a, b = features, targets
-        return cls(len(a), a.sum(0), b.sum(0), a.T @ a, a.T @ b, (b * b).sum(0))
+        squares = (a * a).sum(0)
+        xx = _squared(a, products)
+        # a column's own square is exact, or one that is constant could not be told
+        diagonal = list(range(len(squares)))
+        xx[diagonal, diagonal] = squares
+        return cls(
+            len(a), a.sum(0), b.sum(0), xx, a.T @ b, (b * b).sum(0), _ROUNDING[products] * squares
+        )
 
     def __add__(self, other: Moments) -> Moments:
         return Moments(*(a + b for a, b in zip(self._all(), other._all(), strict=True)))
 
     def __sub__(self, other: Moments) -> Moments:
-        return Moments(*(a - b for a, b in zip(self._all(), other._all(), strict=True)))
-
-    def in_float64(self) -> Moments:
-        """The same in float64."""
-        if isinstance(self.xx, np.ndarray):
-            return Moments(self.n, *(m.astype(np.float64, copy=False) for m in self._all()[1:]))
-        return Moments(self.n, *(m.double() for m in self._all()[1:]))
+        left = Moments(*(a - b for a, b in zip(self._all(), other._all(), strict=True)))
+        return replace(left, noise=self.noise)
 
     def _all(self) -> tuple[Any, ...]:
-        return self.n, self.x, self.y, self.xx, self.xy, self.yy
+        return self.n, self.x, self.y, self.xx, self.xy, self.yy, self.noise
 
     def squared_errors(self, lines: Lines) -> Array:
         """Residual sum of squares on these rows, shape (penalty, t)."""
@@ -84,6 +94,17 @@ class Moments:
     def total_squares(self) -> Array:
         """Sum of squares of each target about its mean, shape (t,)."""
         return self.yy - self.y**2 / self.n
+
+
+def _squared(a: Array, products: str) -> Array:
+    """The products of all columns with each other, in float64."""
+    if products == "float64":
+        return a.T @ a
+    if isinstance(a, np.ndarray):
+        single = a.astype(np.float32)
+        return (single.T @ single).astype(np.float64)
+    single = a.float()
+    return (single.T @ single).double()
 
 
 class Lines(NamedTuple):
@@ -156,7 +177,7 @@ def standardised(moments: Moments) -> tuple[Array, Array, Array]:
     gram = moments.xx - moments.n * mean_x[:, None] * mean_x
     squares = gram.diagonal() / moments.n
     # what rounding leaves of a constant column is no variance
-    constant = squares <= 1e-12 * moments.xx.diagonal() / moments.n
+    constant = squares <= moments.noise / moments.n
     inverse = 1 / (squares * ~constant + constant) ** 0.5 * ~constant
     product = inverse[:, None] * (moments.xy - moments.n * mean_x[:, None] * mean_y)
     return gram * inverse[:, None] * inverse, product, inverse
@@ -247,12 +268,17 @@ def of_parts(
         Of the features less `shift`.
     """
     found: list[Moments | None] = [None] * (int(parts.max()) + 1)
-    for rows, block in blocks(features):
+    for rows in _slices(features.shape[0]):
         inside = parts[rows]
-        for part in np.unique(inside[inside >= 0]).tolist():
-            chosen = inside == part
-            a, b = block[chosen] - shift, targets[rows][chosen]
-            own = Moments.of(*(on_device(m.astype(products), device) for m in (a, b))).in_float64()
+        wanted = np.flatnonzero(inside >= 0)
+        if not len(wanted):
+            continue
+        # only the rows that are asked for are made float64
+        block = np.asarray(np.asarray(features[rows])[wanted], np.float64) - shift
+        for part in np.unique(inside[wanted]).tolist():
+            chosen = inside[wanted] == part
+            a, b = block[chosen], targets[rows][wanted[chosen]]
+            own = Moments.of(on_device(a, device), on_device(b, device), products)
             found[part] = own if found[part] is None else found[part] + own
     d, t = features.shape[1], targets.shape[1]
     empty = Moments.of(on_device(np.zeros((0, d)), device), on_device(np.zeros((0, t)), device))
@@ -261,12 +287,15 @@ def of_parts(
 
 def blocks(features: Any, *, share: bool = True) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """This process's share of the rows, or all, some thousand at a time."""
-    n = features.shape[0]
-    starts: Any = range(0, n, _BLOCK_ROWS)
-    for start in processes.share(starts) if share else starts:
-        rows = slice(start, min(start + _BLOCK_ROWS, n))
+    for rows in _slices(features.shape[0], share=share):
         block = features[rows]
         yield rows, block if sparse.issparse(block) else np.asarray(block, np.float64)
+
+
+def _slices(n: int, *, share: bool = True) -> list[slice]:
+    starts: Any = range(0, n, _BLOCK_ROWS)
+    wanted = processes.share(starts) if share else starts
+    return [slice(start, min(start + _BLOCK_ROWS, n)) for start in wanted]
 
 
 def on_device(array: NDArray[np.float64], device: str) -> Array:

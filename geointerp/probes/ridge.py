@@ -65,7 +65,7 @@ class RidgeProbe(RegressorMixin, BaseEstimator):
         wide = targets.reshape(len(targets), -1).astype(np.float64)
         order = np.random.default_rng(self.seed).permutation(len(features))
         parts = np.array_split(order, self.folds)
-        fit = fitted(features, wide, parts, plan(alphas, wide))
+        fit = fitted(features, wide, order, parts, plan(alphas, wide))
         self.coef_ = fit.coef.T
         self.intercept_: Any = fit.intercept - fit.shift @ fit.coef
         if targets.ndim == 1:

@@ -76,11 +76,11 @@ def transfer(
     values = {name: np.full(home.target.values.shape, np.nan) for name in names}
     for k, (train, test) in enumerate(progress.track(home.folds, "transfer")):
         parts = inner_parts(k, home.folds)
-        fit = fitted(home.features, home.target.values, parts, plan_for(home.target))
+        fit = fitted(home.features, home.target.values, train, parts, plan_for(home.target))
         tried = {"at home": home.features[test], "as it is": away[test]}
         if alike:
             tried["recentred"] = _recentred(away, home.features, train)[test]
-        across = fitted(away, wanted, parts, plan(ALPHAS[::3], wanted))
+        across = fitted(away, wanted, train, parts, plan(ALPHAS[::3], wanted))
         tried["mapped"] = across.predict(away[test])
         for name in names:
             values[name][test] = fit.predict(tried[name])
@@ -137,7 +137,7 @@ def between(
     random = np.random.default_rng(seed)
     for name, own in progress.track(regions.items(), "regions"):
         parts = np.array_split(random.permutation(own), 5)
-        fit = fitted(asked.features, asked.target.values, parts, plan_for(asked.target))
+        fit = fitted(asked.features, asked.target.values, own, parts, plan_for(asked.target))
         inside = [(np.setdiff1d(own, part), np.sort(part)) for part in parts]
         at_home = predict(asked.features, asked.target, inside)
         for other, rows in regions.items():
