@@ -99,7 +99,9 @@ def other_names(places: gpd.GeoDataFrame, script: str, *, seed: int = 0) -> pd.S
 def _is_other(name: str, own: str, script: str) -> bool:
     """Whether a name is all in a script, no code such as FLR, and not the place's own."""
     letters = [letter for letter in name if letter.isalpha()]
-    inside = all(unicodedata.name(a, "").startswith(f"{script.upper()} ") for a in letters)
+    starts = (f"{script.upper()} ", f"{script.upper()}-", "MODIFIER LETTER")
+    inside = all(unicodedata.name(letter, "").startswith(starts) for letter in letters)
+    inside &= any(unicodedata.name(letter, "").startswith(starts[0]) for letter in letters)
     code = script == "latin" and (name.isupper() or name.islower())
     return bool(letters) and inside and not code and _plain(name) != _plain(own)
 

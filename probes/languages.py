@@ -9,7 +9,7 @@ script.
 The embedded model learned English names only, and it shows: at layer 3 the probe's R² is .81 at
 home, .11 on other Latin names (their own probe: .17), and below 0 in Cyrillic, Arabic and Chinese.
 
-    python probes/languages.py --model toponym --scripts '[latin,cyrillic,cjk]'
+    python probes/languages.py --model toponym --layer 3
 """
 
 from pathlib import Path

@@ -9,7 +9,7 @@ median error is less than half of theirs on every continent but Europe and Ocean
 misplaces altogether, and it is nearer for four cities of five in Asia and Europe, nine of ten in
 Africa and the Americas.
 
-    python probes/which_names.py --model toponym --by continent
+    python probes/which_names.py --model toponym --layer 3 --by continent
 """
 
 from pathlib import Path

@@ -559,7 +559,11 @@ def test_bad_activations():
         gi.probes.evaluate(same, target="population", controls=False)
     with pytest.raises(InputError, match="control 'bow' is unknown; there are untrained"):
         gi.probes.evaluate(acts, controls=["bow"])
-    one = acts.assign_coords(lon=("place", np.linspace(0, 1, 40)), lat=("place", np.zeros(40)))
+    level = acts.assign_coords(lat=("place", np.zeros(40)))
+    with pytest.raises(InputError, match="lat is the same for every place"):
+        gi.probes.evaluate(level, controls=False)
+    near = np.linspace(0, 1, 40)
+    one = acts.assign_coords(lon=("place", near), lat=("place", near))
     with pytest.raises(InputError, match=r"the places lie in 1 block\(s\) of 5000 km"):
         gi.probes.evaluate(one, cv=BlockKFold(km=5000), controls=False)
     with pytest.raises(InputError, match="do not say of which model"):
@@ -632,3 +636,72 @@ def test_the_nearest_controls_predictions_stand_beside(tmp_path):
     assert alone.control is None
     alone.save(tmp_path / "alone")
     assert gi.probes.Report.read(tmp_path / "alone").control is None
+
+
+def test_the_order_of_dims_changes_nothing():
+    acts = synthetic_acts(n=60, hidden=60)
+    one = gi.probes.evaluate(acts, controls=False)
+    other = gi.probes.evaluate(acts.transpose("hidden", "layer", "place"), controls=False)
+    pd.testing.assert_frame_equal(one.table, other.table)
+    with pytest.raises(InputError, match="have dims"):
+        gi.probes.evaluate(acts.expand_dims("prompt"), controls=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "said"),
+    [
+        (lambda a: a.assign_coords(lon=a["lon"].where(a["place"] != 3)), {}, "1 place.* no lon"),
+        (lambda a: a.assign_coords(lat=a["lat"] + 100), {}, "no lat within ±90°"),
+        (lambda a: a.drop_vars("place"), {}, "need the coordinate 'place'"),
+        (lambda a: a.assign_coords(place=np.zeros(300, int)), {}, "names each place once"),
+        (lambda a: a.drop_vars("layer").assign_attrs(model="m"), {}, "of which layer they are"),
+        (lambda a: a, {"alphas": ()}, "numbers above 0"),
+        (lambda a: a, {"alphas": (0.0, 1.0)}, "numbers above 0"),
+        (lambda a: a, {"products": "int8"}, "products is 'int8'"),
+        (lambda a: a, {"device": "nowhere"}, "device 'nowhere' is not there"),
+        (lambda a: a, {"cv": "block"}, "must be a scikit-learn splitter"),
+        (lambda a: a, {"cv": GroupKFold(3)}, "take ColumnKFold"),
+        (lambda a: a, {"cv": BlockKFold(n_splits=1)}, "n_splits is 1"),
+        (lambda a: a, {"cv": ColumnKFold(n_splits=0)}, "n_splits is 0"),
+        (lambda a: a, {"target": 3}, "target is 3"),
+    ],
+)
+def test_one_sentence_for_what_cannot_be_probed(change, options, said):
+    with pytest.raises(InputError, match=said):
+        gi.probes.evaluate(change(synthetic_acts()), controls=False, **options)
+
+
+def test_a_split_whose_tested_places_are_all_alike_is_told():
+    acts = synthetic_acts()
+    held = np.zeros(300, bool)
+    held[7] = True
+    split = gi.probes.ColumnSplit("held")
+    with pytest.raises(InputError, match="the same for all 1 places"):
+        gi.probes.evaluate(acts.assign_coords(held=("place", held)), cv=split, controls=False)
+    with pytest.raises(InputError, match=r"a fold has 1 place\(s\) to learn from"):
+        gi.probes.evaluate(acts.assign_coords(held=("place", ~held)), cv=split, controls=False)
+
+
+def test_places_of_few_blocks_get_no_interval(caplog):
+    acts = synthetic_acts()
+    near = acts.assign_coords(
+        lon=("place", acts["lon"].values / 100), lat=("place", acts["lat"].values / 100)
+    )
+    report = gi.probes.evaluate(near, controls=False)
+    assert report.best()["r2"] > 0.9
+    assert report.table[["low", "high"]].isna().all().all()
+    assert "too few for intervals" in caplog.text
+
+
+def test_names_of_a_control_are_those_of_the_prompt():
+    acts = synthetic_acts()
+    acts.attrs |= {"names": "local"}
+    acts = acts.assign_coords(local=("place", [f"{'uvw'[i % 3] * 4}" for i in range(300)]))
+    assert controls.character_ngrams(acts).shape[1] < 40
+    vectors = pd.DataFrame({"a": [1.0, 2.0]}, index=["uuuu", "vvvv"])
+    assert controls.word_vectors(acts, vectors)[:3, 0].tolist() == [1, 2, 0]
+
+
+def test_the_penalty_that_was_taken_is_told():
+    found = gi.probes.evaluate(synthetic_acts(), controls=False, alphas=(0.1, 1e6)).table
+    assert found["penalty"].tolist() == [1e6, 0.1]

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -5,12 +7,14 @@ from conftest import synthetic_acts, tiny
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
+from sklearn.model_selection import PredefinedSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import geointerp as gi
 from geointerp.errors import InputError
-from geointerp.probes import RandomKFold, RidgeProbe
+from geointerp.probes import RandomKFold, RidgeProbe, readings
+from geointerp.probes.predictions import predict
 
 
 def one_layer(values, acts):
@@ -126,6 +130,46 @@ def test_transfer_sees_no_place_that_it_predicts():
     assert (found["r2"] < 0.2).all()
 
 
+def test_what_joins_two_sets_is_learned_from_training_places():
+    # 400 columns for 80 places: a map that saw the places that it is tried on would fit them
+    acts = synthetic_acts(n=100)
+    random = np.random.default_rng(0)
+    home = one_layer(truth_of(acts) @ random.normal(size=(2, 400)), acts)
+    away = one_layer(random.normal(size=(100, 400)), acts)
+    found = gi.probes.transfer(home, away).set_index("probe")
+    assert found.loc["at home", "r2"] > 0.99
+    assert found.loc["mapped", "r2"] < 0.2
+    # a shift of the places that are tried, and of none that are learned from
+    tested = next(iter(RandomKFold(2, seed=0).split(np.zeros(300))))[1]
+    acts = synthetic_acts(noise=0.3)
+    home, shift = acts.sel(layer=1), np.zeros((300, 1))
+    shift[tested] = 50
+    cv = PredefinedSplit(np.where(shift[:, 0] > 0, 0, -1))
+    moved = gi.probes.transfer(home, one_layer(home.values + shift, acts), cv=cv)
+    assert moved.set_index("probe").loc["recentred", "r2"] < 0
+
+
+def test_a_region_is_tried_on_places_it_has_not_seen():
+    acts = synthetic_acts(n=200)
+    side = np.where(acts["lon"].values < 0, "west", "east")
+    noise = one_layer(np.random.default_rng(0).normal(size=(200, 500)), acts)
+    found = gi.probes.between(noise.assign_coords(side=("place", side)), "side")
+    assert (found["r2"] < 0.2).all()
+
+
+def test_smaller_samples_are_part_of_larger_ones(monkeypatch):
+    seen = []
+
+    def spy(features, target, folds):
+        seen.append([set(train) for train, _ in folds])
+        return predict(features, target, folds)
+
+    monkeypatch.setattr(readings, "predict", spy)
+    gi.probes.by_sample_size(synthetic_acts().sel(layer=1), [20, 60, 240])
+    for small, large in itertools.pairwise(seen):
+        assert all(a < b for a, b in zip(small, large, strict=True))
+
+
 def test_transfer_matches_places_by_their_index():
     acts = synthetic_acts(noise=0.3)
     home = acts.sel(layer=1)
@@ -210,3 +254,15 @@ def test_what_cannot_be_read_is_told():
     broken[3, 4] = np.nan
     with pytest.raises(InputError, match="not finite"):
         gi.probes.transfer(acts.sel(layer=1), broken)
+
+
+def test_too_little_to_read_is_told():
+    acts = synthetic_acts(n=12).sel(layer=1)
+    with pytest.raises(InputError, match="a sample needs 10"):
+        gi.probes.by_sample_size(acts)
+    with pytest.raises(InputError, match="a network needs 50"):
+        gi.probes.is_it_linear(acts)
+    with pytest.raises(InputError, match="units is 0"):
+        gi.probes.is_it_linear(acts, units=0)
+    with pytest.raises(InputError, match="least is 1"):
+        gi.probes.between(acts, "country", least=1)

@@ -71,7 +71,10 @@ def r2_by_layer(report: Report, *, ax: Axes | None = None) -> Axes:
             else:
                 dashes = _DASHES[sources.index(str(source)) % 3 - 1]
                 style = {"linewidth": 1.0, "linestyle": dashes}
-            ax.plot(at, heights, color=hue, label=f"{source}, {split}", **style)
+            if level and span[0] == span[1]:
+                ax.axhline(heights[0], color=hue, label=f"{source}, {split}", **style)
+            else:
+                ax.plot(at, heights, color=hue, label=f"{source}, {split}", **style)
     ax.set_ylim(min(-0.02, max(lowest, -0.5) - 0.05), 1)
     # labels at the lines' right ends, far enough from each other to be read
     height = -np.inf

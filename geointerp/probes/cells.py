@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 
 from geointerp import sphere
 from geointerp.errors import InputError
@@ -71,47 +72,55 @@ class Cells(_Located):
         else:
             weight = (np.arange(count) == code[:, None]).astype(np.float64)
         self.values = weight / weight.sum(1, keepdims=True)
-        # which part of a cell's places each country and first-level division has
-        self._shares = {
-            column: pd.crosstab(code, table[column].astype(str), normalize="index")
-            for column in ("country", "admin1")
-            if column in table.columns and table[column].notna().all()
-        }
-        self._table = table
+        # the country and the first-level division of each place, whose codes repeat
+        self._parts: dict[str, NDArray[np.int64]] = {}
+        named = [c for c in ("country", "admin1") if c in table and table[c].notna().all()]
+        for depth, column in enumerate(named, 1):
+            if column != "admin1" or "country" in named:
+                label = table[named[:depth]].astype(str).agg(".".join, axis=1)
+                self._parts[column] = np.unique(label, return_inverse=True)[1]
 
-    def distribution(self, predicted: Matrix, rows: NDArray[np.int64]) -> Matrix:
+    def answer(self, predicted: Matrix, rows: NDArray[np.int64]) -> Matrix:
         """Probability of each cell, shape (m, cell)."""
         return scores.probabilities(predicted, self.cell[rows])
 
-    def losses(self, predicted: Matrix, rows: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
+    def block_sums(
+        self, answer: Matrix, rows: NDArray[np.int64], block: NDArray[np.int64], count: int
+    ) -> Matrix:
         truth = self.cell[rows]
-        chance = self.distribution(predicted, rows)[np.arange(len(rows)), truth]
-        prior = np.bincount(truth, minlength=len(self.area_km2)) / len(truth)
-        return -np.log(chance), -np.log(prior[truth])
+        surprise = -np.log(answer[np.arange(len(rows)), truth])
+        found = np.zeros((count, 1 + len(self.area_km2)))
+        found[:, 0] = np.bincount(block, surprise, count)
+        np.add.at(found, (block, 1 + truth), 1)
+        return found
+
+    def skill(self, sums: Matrix) -> Matrix:
+        """McFadden's R² of sums: against the cells' own shares in the draw."""
+        n = sums[:, 1:]
+        of_shares = -special.xlogy(n, n / n.sum(1, keepdims=True)).sum(1)
+        return 1 - sums[:, 0] / of_shares
 
     def _points(self, predicted: Matrix) -> Matrix:
         return self.centre[predicted.argmax(1)]
 
     def scores(self, predicted: Matrix, rows: NDArray[np.int64]) -> dict[str, float]:
-        loss, reference = self.losses(predicted, rows)
         km = self._error_km(predicted, rows)
+        together = np.zeros(len(rows), np.int64)
         return {
-            "mcfadden_r2": float(1 - loss.sum() / reference.sum()),
+            "mcfadden_r2": float(self.skill(self.block_sums(predicted, rows, together, 1))[0]),
             "accuracy": float((predicted.argmax(1) == self.cell[rows]).mean()),
             "median_km": float(np.median(km)),
             "mean_km": float(km.mean()),
         }
 
     def details(self, predicted: Matrix, rows: NDArray[np.int64]) -> dict[str, float]:
-        chance, truth = self.distribution(predicted, rows), self.cell[rows]
+        truth = self.cell[rows]
         found = {"cells": float(len(self.area_km2))}
-        found |= scores.of_distribution(chance, truth)
-        recall = scores.recall_area(chance, truth, self.area_km2)
+        found |= scores.of_distribution(predicted, truth)
+        recall = scores.recall_area(predicted, truth, self.area_km2)
         found |= {f"area{share}_km2": float(np.quantile(recall, share / 100)) for share in (50, 90)}
-        for column, shares in self._shares.items():
-            best = shares.columns[(chance @ shares.to_numpy()).argmax(1)]
-            right = best == self._table[column].astype(str).to_numpy()[rows]
-            found[f"accuracy_{column}"] = float(right.mean())
+        for column in self._parts:
+            found[f"accuracy_{column}"] = self._accuracy(predicted, rows, column)
         points = self._points(predicted)
         return (
             found
@@ -120,9 +129,20 @@ class Cells(_Located):
         )
 
     def decode(self, predicted: Matrix, rows: NDArray[np.int64]) -> pd.DataFrame:
-        chance, truth = self.distribution(predicted, rows), self.cell[rows]
-        searched = scores.recall_area(chance, truth, self.area_km2)
+        searched = scores.recall_area(predicted, self.cell[rows], self.area_km2)
         return super().decode(predicted, rows).assign(search_km2=searched)
+
+    def _accuracy(self, chance: Matrix, rows: NDArray[np.int64], column: str) -> float:
+        """How often the label that the cells' other places make likeliest is right."""
+        part, count = self._parts[column], int(self._parts[column].max()) + 1
+        size = np.bincount(self.cell)
+        held = np.zeros((len(size), count))
+        np.add.at(held, (self.cell, part), 1.0)
+        votes = (chance / size) @ held
+        own, cell = part[rows], self.cell[rows]
+        # its own label is no place's to vote for
+        votes[np.arange(len(rows)), own] -= chance[np.arange(len(rows)), cell] / size[cell]
+        return float((votes.argmax(1) == own).mean())
 
 
 def quadtree(

@@ -1,9 +1,11 @@
-"""Controls: what a probe reaches without the knowledge that it is said to find."""
+"""Controls: what a probe reaches without the model's layers, or without the places."""
 
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,7 +32,8 @@ SHUFFLED = "shuffled targets"
 VECTORS = "word vectors"
 ALL = (UNTRAINED, EMBEDDINGS, TOKENS, NGRAMS, REST, SHUFFLED)
 # of counts, which are not standardised
-COUNT_ALPHAS = (0.1, 1.0, 10.0, 100.0)
+COUNT_ALPHAS = (0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+_IN_MEMORY = 2**30
 # what stands for every name, in the control without it
 _NOBODY = "X"
 
@@ -116,10 +119,12 @@ def _without(acts: xr.DataArray) -> dict[str, Any]:
 
 
 def _captured_alike(acts: xr.DataArray, model: Model) -> xr.DataArray:
+    """The same capture again; on disk, as long as it is used, where it is large."""
     from geointerp import activations
 
     about = activations.about_of(acts)
-    return activations.capture(
+    folder = tempfile.TemporaryDirectory() if acts.nbytes > _IN_MEMORY else None
+    found = activations.capture(
         model,
         activations.places_of(acts),
         template=about["template"],
@@ -127,8 +132,13 @@ def _captured_alike(acts: xr.DataArray, model: Model) -> xr.DataArray:
         layers=[int(layer) for layer in np.atleast_1d(acts["layer"].values)],
         site=about["site"],
         pool=about["pool"],
+        out=Path(folder.name) / "activations.zarr" if folder else None,
+        store_dtype=about.get("dtype", "float32"),
         **{key: about[key] for key in ("batch_tokens", "padding_side") if key in about},
     )
+    # the folder goes when the activations do
+    found.attrs["folder"] = folder
+    return found
 
 
 def bag_of_tokens(acts: xr.DataArray, model: Model) -> sparse.csr_array:
@@ -179,7 +189,7 @@ def character_ngrams(acts: xr.DataArray) -> sparse.csr_array:
     """
     from sklearn.feature_extraction.text import CountVectorizer
 
-    names = [str(name) for name in acts["name"].values]
+    names = _names(acts)
     counter = CountVectorizer(
         analyzer="char_wb", ngram_range=(1, 4), min_df=2, lowercase=True, dtype=np.float64
     )
@@ -203,8 +213,8 @@ def word_vectors(acts: xr.DataArray, vectors: pd.DataFrame) -> NDArray[np.float6
     table, rows = vectors.to_numpy(np.float64), {str(w): i for i, w in enumerate(vectors.index)}
     found = np.zeros((acts.sizes["place"], table.shape[1]))
     missing = 0
-    for i, name in enumerate(acts["name"].values):
-        words = str(name).replace("-", " ").split()
+    for i, name in enumerate(_names(acts)):
+        words = name.replace("-", " ").split()
         known = [rows.get(word, rows.get(word.lower())) for word in words]
         known = [row for row in known if row is not None]
         missing += not known
@@ -251,6 +261,13 @@ def sources(
 def checked(names: Sequence[str], acts: xr.DataArray, model: Model | None) -> Model | None:
     """The model, where a control needs it; see `model_of`."""
     return model_of(acts, model) if set(names) & {UNTRAINED, EMBEDDINGS, TOKENS, REST} else model
+
+
+def _names(acts: xr.DataArray) -> list[str]:
+    """What the places are called in the prompt."""
+    from geointerp.activations import about_of
+
+    return [str(name) for name in acts[about_of(acts)["names"]].values]
 
 
 def _tokens(acts: xr.DataArray, model: Model) -> list[prompts.Tokens]:

@@ -11,6 +11,7 @@ from scipy import sparse
 
 from geointerp import processes
 from geointerp.errors import InputError
+from geointerp.models import chosen_device
 from geointerp.probes.counts import Counts, left
 from geointerp.probes.moments import (
     Lines,
@@ -108,9 +109,22 @@ def plan(
     device: str = "cpu",
     products: str = "float64",
 ) -> Plan:
-    """A plan for some targets; they share a penalty where `groups` is not given."""
+    """A plan for some targets; they share a penalty where `groups` is not given.
+
+    Raises
+    ------
+    InputError
+        No penalty or one that is not above 0; a device that is not there; other products.
+    """
+    penalties = np.asarray(alphas, float)
+    if penalties.ndim != 1 or not len(penalties) or not (penalties > 0).all():
+        raise InputError(f"alphas is {alphas!r}; it must be numbers above 0.")
+    if products not in ("float64", "float32"):
+        raise InputError(f"products is {products!r}; it must be 'float64' or 'float32'.")
+    if device != "cpu":
+        device = str(chosen_device(device))
     shared = np.zeros(targets.shape[1], np.int64) if groups is None else groups
-    return Plan(np.asarray(alphas, float), shared, relative, device, products)
+    return Plan(penalties, shared, relative, device, products)
 
 
 def crossfit(features: Any, targets: NDArray[np.float64], folds: list[Fold], how: Plan) -> Crossfit:

@@ -18,11 +18,11 @@ from geointerp.errors import InputError
 from geointerp.probes import controls as control
 from geointerp.probes import inputs, scores
 from geointerp.probes.crossfit import labels
-from geointerp.probes.intervals import Bootstrap, interval
+from geointerp.probes.intervals import interval
 from geointerp.probes.predictions import Predicted, predict
 from geointerp.probes.report import MODEL, Report
 from geointerp.probes.ridge import ALPHAS
-from geointerp.probes.splits import BlockKFold, Fold, RandomKFold
+from geointerp.probes.splits import Fold, RandomKFold
 from geointerp.probes.targets import Matrix, Target
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def evaluate(
     word_vectors : DataFrame, index of words, optional
         Static vectors, for one more control.
     alphas : sequence of float
-        Penalties. Each fold's is chosen within its training set; see
+        Penalties, of what is not counts. Each fold's is chosen within its training set; see
         `geointerp.probes.crossfit.crossfit`.
     block_km : float
         Side of the blocks that the intervals are drawn over.
@@ -82,8 +82,9 @@ def evaluate(
     Raises
     ------
     InputError
-        A target that is not there, without a value or constant; fewer places than folds;
-        activations that are not finite.
+        A target that is not there, without a value, or of which a part is constant, also among
+        the places that a split tests; fewer places than folds; activations that are not
+        finite.
     """
     about = about_of(acts)
     acts, bound, missing = inputs.with_target(inputs.layered(acts), target)
@@ -95,8 +96,9 @@ def evaluate(
     if word_vectors is not None:
         vectors.append((control.VECTORS, control.word_vectors(acts, word_vectors)))
     places = inputs.columns(acts)
-    block = BlockKFold(block_km).blocks(lon=places["lon"], lat=places["lat"])
-    draws = Bootstrap(block, seed=seed)
+    draws = {
+        label: inputs.bootstrap(places, parts, block_km, seed) for label, parts in folds.items()
+    }
     runs: list[_Run] = []
     # of all predictions only the best layer's are kept, and the nearest control's
     best: dict[tuple[str, bool], tuple[_Run, Predicted]] = {}
@@ -104,8 +106,17 @@ def evaluate(
     def probe(source: str, layer: int | None, features: Any, target: Target, on: Any) -> None:
         penalties = control.COUNT_ALPHAS if sparse.issparse(features) else alphas
         for label in on:
-            predicted = predict(features, target, folds[label], penalties, device, products)
-            run = _Run(source, label, layer, predicted.scores, predicted.skill(draws), target.main)
+            predicted, penalty = predict(
+                features, target, folds[label], penalties, device, products
+            )
+            found = predicted.scores
+            if not np.isfinite(found[target.main]):
+                raise InputError(
+                    f"{label}: {target.name} is the same for all {len(predicted.rows)} places that "
+                    "are tested."
+                )
+            found["penalty"] = penalty
+            run = _Run(source, label, layer, found, predicted.skill(draws[label]), target.main)
             runs.append(run)
             which = label, source == MODEL
             if which not in best or run.main > best[which][0].main:
@@ -152,7 +163,9 @@ def evaluate(
             "places without a target": missing,
             "splits": {label: repr(splitter) for label, splitter in splits.items()},
             "alphas": list(alphas),
-            "intervals": f"95%, over {draws.count} blocks of {block_km:g} km",
+            "alphas of counts": list(control.COUNT_ALPHAS),
+            "intervals": f"95%, over blocks of {block_km:g} km",
+            "blocks": {label: drawn.count for label, drawn in draws.items()},
             "products": products,
             "seed": seed,
         },
@@ -229,6 +242,9 @@ def _splits(
     splits = cv if isinstance(cv, Mapping) else {_label(cv): cv}
     if not splits:
         raise InputError("cv holds no split; give one or more.")
+    for splitter in splits.values():
+        if not hasattr(splitter, "split") or isinstance(splitter, str):
+            raise InputError(f"cv holds {splitter!r}; it must be a scikit-learn splitter.")
     return splits
 
 

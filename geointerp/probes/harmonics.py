@@ -53,11 +53,11 @@ class Harmonics(Target):
         total = ((truth - truth.mean(0)) ** 2).sum(0)
         return 1 - np.bincount(self.groups, missed) / np.bincount(self.groups, total)
 
-    def losses(self, predicted: Matrix, rows: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
-        truth = self.values[rows]
-        squares = (truth - truth.mean(0)) ** 2
-        total = np.bincount(self.groups, squares.sum(0))[self.groups] * self.degree
-        return ((truth - predicted) ** 2 / total).sum(1), (squares / total).sum(1)
+    def skill(self, sums: Matrix) -> Matrix:
+        n, (total, squares, missed) = sums[:, :1], np.split(sums[:, 1:], 3, axis=1)
+        of_degree = self.groups[:, None] == np.arange(self.degree)
+        each = 1 - (missed @ of_degree) / ((squares - total**2 / n) @ of_degree)
+        return each.mean(1)
 
     def scores(self, predicted: Matrix, rows: NDArray[np.int64]) -> dict[str, float]:
         each = self.spectrum(predicted, rows)

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import BaseCrossValidator
+from sklearn.model_selection import (
+    BaseCrossValidator,
+    GroupKFold,
+    GroupShuffleSplit,
+    LeaveOneGroupOut,
+)
 
 from geointerp.errors import InputError
-from geointerp.probes.intervals import Bootstrap
+from geointerp.probes.intervals import FEWEST, Bootstrap
 from geointerp.probes.splits import BlockKFold, Fold, RandomKFold
 from geointerp.probes.targets import Matrix, Target, of
 
@@ -21,11 +26,18 @@ log = logging.getLogger(__name__)
 
 
 def layered(acts: xr.DataArray) -> xr.DataArray:
-    """Activations with a dim of layers, checked."""
-    if "place" not in acts.dims or "hidden" not in acts.dims:
+    """Activations as (place, layer, hidden), checked."""
+    if not {"place", "hidden"} <= set(acts.dims) <= {"place", "layer", "hidden"}:
         raise InputError(f"activations have dims (place, layer, hidden); these have {acts.dims}.")
+    if "place" not in acts.indexes or not acts.indexes["place"].is_unique:
+        raise InputError("activations need the coordinate 'place', which names each place once.")
+    if "layer" in acts.dims and "layer" in acts.coords:
+        return acts.transpose("place", "layer", "hidden")
+    if "layer" not in acts.coords and "model" in acts.attrs:
+        raise InputError("the activations do not say of which layer they are: keep 'layer'.")
+    acts = acts.transpose("place", *(["layer"] if "layer" in acts.dims else []), "hidden")
     if "layer" in acts.dims:
-        return acts
+        return acts.assign_coords(layer=np.arange(acts.sizes["layer"]))
     layer = acts.coords["layer"].values if "layer" in acts.coords else 0
     return acts.drop_vars("layer", errors="ignore").expand_dims(layer=[int(layer)], axis=1)
 
@@ -43,6 +55,12 @@ def with_target(acts: xr.DataArray, spec: str | Target) -> tuple[xr.DataArray, T
     for name in ("lon", "lat"):
         if name not in table:
             raise InputError(f"the activations carry no {name!r} along their places.")
+    for name, most in (("lon", 180), ("lat", 90)):
+        bad = np.flatnonzero(~(table[name].abs() <= most))
+        if len(bad):
+            raise InputError(
+                f"{len(bad)} place(s) have no {name} within ±{most}°, the first in row {bad[0]}."
+            )
     bound = of(spec, table)
     missing = len(table) - len(bound.known)
     if not missing:
@@ -82,11 +100,16 @@ def folds(acts: xr.DataArray, splitter: BaseCrossValidator) -> list[Fold]:
     if reads:
         read = [acts[name].values for name in reads]
         groups = read[0] if len(read) == 1 else np.stack(read, axis=1)
+    elif isinstance(splitter, (GroupKFold, GroupShuffleSplit, LeaveOneGroupOut)):
+        raise InputError(f"{splitter!r} needs groups: take ColumnKFold, which names a column.")
     if count < splitter.get_n_splits(np.zeros(count), None, groups):
         raise InputError(f"{splitter!r}: there are only {count} places.")
     found = [
         (np.asarray(a), np.asarray(b)) for a, b in splitter.split(np.zeros(count), None, groups)
     ]
+    least = min(len(train) for train, _ in found)
+    if least < 2:
+        raise InputError(f"{splitter!r}: a fold has {least} place(s) to learn from.")
     tested = np.bincount(np.concatenate([test for _, test in found]), minlength=count)
     if tested.max() > 1:
         raise InputError(f"{splitter!r}: its test sets must hold no place twice.")
@@ -103,6 +126,7 @@ class Question(NamedTuple):
         Bound to the places.
     folds : list of (train, test)
     draws : Bootstrap
+        Of the blocks of the places that are tested.
     places : DataFrame
         Columns along the places.
     index : Index
@@ -127,11 +151,20 @@ def question(
     """Activations of one layer with a target and folds; five random ones if not given."""
     acts, bound, _ = with_target(layered(acts), target)
     places = columns(acts)
-    return Question(
-        one_layer(acts),
-        bound,
-        folds(acts, RandomKFold(seed=seed) if cv is None else cv),
-        Bootstrap(BlockKFold(block_km).blocks(lon=places["lon"], lat=places["lat"]), seed=seed),
-        places,
-        acts.indexes["place"],
-    )
+    parts = folds(acts, RandomKFold(seed=seed) if cv is None else cv)
+    draws = bootstrap(places, parts, block_km, seed)
+    return Question(one_layer(acts), bound, parts, draws, places, acts.indexes["place"])
+
+
+def bootstrap(places: pd.DataFrame, parts: list[Fold], block_km: float, seed: int) -> Bootstrap:
+    """Draws of the blocks of the places that are tested, in order."""
+    tested = np.sort(np.concatenate([test for _, test in parts]))
+    block = BlockKFold(block_km).blocks(lon=places["lon"], lat=places["lat"])[tested]
+    found = Bootstrap(block, seed=seed)
+    if found.count < FEWEST:
+        log.warning(
+            "the places that are tested lie in %d block(s) of %g km: too few for intervals",
+            found.count,
+            block_km,
+        )
+    return found

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 
 DRAWS = 2000
+# of fewer blocks an interval would say next to nothing, and look sure
+FEWEST = 10
 
 
 class Bootstrap:
@@ -24,23 +27,32 @@ class Bootstrap:
     """
 
     def __init__(self, block: ArrayLike, *, seed: int = 0) -> None:
-        _, self._block = np.unique(np.asarray(block), return_inverse=True)
-        self.size, self.count = len(self._block), int(self._block.max()) + 1
+        _, self.block = np.unique(np.asarray(block), return_inverse=True)
+        self.count = int(self.block.max()) + 1
         random = np.random.default_rng(seed)
         self._times = random.multinomial(
             self.count, np.full(self.count, 1 / self.count), DRAWS
         ).astype(np.float64)
 
-    def skill(self, loss: ArrayLike, reference: ArrayLike) -> NDArray[np.float64]:
-        """``1 - sum(loss) / sum(reference)`` in each draw, shape (draw,)."""
-        sums = [
-            np.bincount(self._block, np.asarray(v, float), self.count) for v in (loss, reference)
-        ]
-        lost, at_stake = (self._times @ total for total in sums)
-        return 1 - lost / at_stake
+    def sums(self, of_blocks: ArrayLike) -> NDArray[np.float64]:
+        """Sums of each draw, shape (draw, sum), from those of blocks, shape (count, sum).
+
+        NaN where there are too few blocks to draw from.
+        """
+        found = self._times @ np.asarray(of_blocks, float)
+        return found if self.count >= FEWEST else found * np.nan
 
 
 def interval(draws: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """Percentile interval of draws."""
+    if np.isnan(np.asarray(draws, float)).all():
+        return float("nan"), float("nan")
     low, high = np.nanquantile(np.asarray(draws, float), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def summed(columns: ArrayLike, block: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """Sums of columns, shape (m, sum), over each of some blocks, shape (count, sum)."""
+    m = len(block)
+    inside = sparse.csr_array((np.ones(m), (block, np.arange(m))), shape=(count, m))
+    return inside @ np.asarray(columns, float)

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from geointerp.models import Model
 
 
+# units, so that their ranks take little memory
+_AT_ONCE = 256
+
+
 def neurons(
     acts: xr.DataArray, *, target: str | Target = "coordinates", seed: int = 0
 ) -> pd.DataFrame:
@@ -48,15 +52,21 @@ def neurons(
     InputError
         Activations of several layers.
     """
-    asked = inputs.question(acts, target, None, seed)
-    order = np.random.default_rng(seed).permutation(len(asked.features))
-    r2 = _squared(asked.features, asked.target.values)
-    by_chance = _squared(asked.features, asked.target.values[order])
-    table = pd.DataFrame({"neuron": np.arange(len(r2)), "r2": r2})
-    table["shuffled_r2"] = np.nanmax(by_chance)
-    ranks = stats.rankdata(asked.features, axis=0)
-    for name, values in zip(asked.target.columns, asked.target.values.T, strict=True):
-        table[f"spearman_{name}"] = _correlations(ranks, stats.rankdata(values)[:, None])[:, 0]
+    acts, bound, _ = inputs.with_target(inputs.layered(acts), target)
+    features, values = inputs.one_layer(acts), bound.values
+    order = np.random.default_rng(seed).permutation(len(features))
+    ranks = stats.rankdata(values, axis=0)
+    parts = []
+    for start in range(0, features.shape[1], _AT_ONCE):
+        units = features[:, start : start + _AT_ONCE]
+        part = pd.DataFrame({"r2": _squared(units, values)})
+        part["shuffled_r2"] = _squared(units, values[order])
+        rho = _correlations(stats.rankdata(units, axis=0), ranks)
+        names = [f"spearman_{name}" for name in bound.columns]
+        parts.append(pd.concat([part, pd.DataFrame(rho, columns=names)], axis=1))
+    table = pd.concat(parts, ignore_index=True)
+    table["shuffled_r2"] = table["shuffled_r2"].max()
+    table.insert(0, "neuron", np.arange(len(table)))
     return table.sort_values("r2", ascending=False, kind="stable", ignore_index=True)
 
 

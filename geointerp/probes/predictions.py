@@ -26,6 +26,7 @@ class Predicted(NamedTuple):
     rows : ndarray of int, shape (m,)
         Of the table that the target is bound to.
     values : ndarray of float64, shape (m, t)
+        The target's answers.
     """
 
     target: Target
@@ -34,9 +35,9 @@ class Predicted(NamedTuple):
 
     @classmethod
     def of(cls, target: Target, values: Matrix) -> Predicted:
-        """From values for every place, NaN where there is none."""
+        """From what a regression gives for every place, NaN where it gives nothing."""
         rows = np.flatnonzero(np.isfinite(values).all(axis=1))
-        return cls(target, rows, values[rows])
+        return cls(target, rows, target.answer(values[rows], rows))
 
     @property
     def scores(self) -> dict[str, float]:
@@ -44,10 +45,9 @@ class Predicted(NamedTuple):
         return self.target.scores(self.values, self.rows) | {"n": len(self.rows)}
 
     def skill(self, draws: Bootstrap) -> Matrix:
-        """The main score in each draw; a place that is not predicted adds nothing to it."""
-        losses = np.zeros((2, draws.size))
-        losses[:, self.rows] = self.target.losses(self.values, self.rows)
-        return draws.skill(*losses)
+        """The main score in each draw of the blocks of these places."""
+        sums = self.target.block_sums(self.values, self.rows, draws.block, draws.count)
+        return self.target.skill(draws.sums(sums))
 
     def decoded(self) -> pd.DataFrame:
         """As a reader wants them, a row per place predicted."""
@@ -81,7 +81,7 @@ def predict(
     alphas: Sequence[float] = ALPHAS,
     device: str = "cpu",
     products: str = "float64",
-) -> Predicted:
+) -> tuple[Predicted, float]:
     """Every fold's test set, by ridge regression on its training set.
 
     Parameters
@@ -94,9 +94,17 @@ def predict(
     alphas : sequence of float
     device, products : str
         See `geointerp.probes.crossfit.Plan`.
+
+    Returns
+    -------
+    predicted : Predicted
+    penalty : float
+        The median of those that were taken.
     """
     how = plan_for(target, alphas, device, products)
-    return Predicted.of(target, crossfit(features, target.values, folds, how).predicted)
+    found = crossfit(features, target.values, folds, how)
+    penalty = float(np.median(how.alphas[found.chosen]))
+    return Predicted.of(target, found.predicted), penalty
 
 
 def plan_for(

@@ -111,6 +111,8 @@ def by_sample_size(
     """
     asked = inputs.question(acts, target, cv, seed)
     most = min(len(train) for train, _ in asked.folds)
+    if most < 10:
+        raise InputError(f"a fold has {most} places to learn from; a sample needs 10 at the least.")
     doubling = [50 * 2**k for k in range(40) if 50 * 2**k < most] + [most]
     wanted = _wanted(sizes, doubling, most, "places", least=10)
     random = np.random.default_rng(seed)
@@ -122,7 +124,7 @@ def by_sample_size(
             for order, (_, test) in zip(orders, asked.folds, strict=True)
         ]
         rows.append(
-            {"places": size} | row(predict(asked.features, asked.target, folds), asked.draws)
+            {"places": size} | row(predict(asked.features, asked.target, folds)[0], asked.draws)
         )
     return pd.DataFrame(rows)
 
@@ -147,7 +149,7 @@ def by_prompt(acts: xr.DataArray, **options: Any) -> pd.DataFrame:
     InputError
         Activations of one prompt.
     """
-    if "prompt" not in acts.dims:
+    if "prompt" not in acts.dims or not {"template", "names"} <= set(acts.coords):
         raise InputError("these are activations of one prompt; capture them with several.")
     found = []
     for number in range(acts.sizes["prompt"]):
@@ -200,7 +202,12 @@ def is_it_linear(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    if units < 1:
+        raise InputError(f"units is {units}; it must be 1 or more.")
     asked = inputs.question(acts, target, cv, seed)
+    least = min(len(train) for train, _ in asked.folds)
+    if least < 50:
+        raise InputError(f"a fold has {least} places to learn from; a network needs 50 at least.")
     features = np.asarray(asked.features, np.float32)
     truth = asked.target.values
     # scikit-learn wants one target as a vector
@@ -219,7 +226,7 @@ def is_it_linear(
         model.fit(features[train], wanted[train])
         values[test] = model.predict(features[test]).reshape(-1, truth.shape[1])
     found = {
-        "ridge": predict(asked.features, asked.target, asked.folds),
+        "ridge": predict(asked.features, asked.target, asked.folds)[0],
         "MLP": Predicted.of(asked.target, values),
     }
     table = pd.DataFrame([{"probe": name} | row(p, asked.draws) for name, p in found.items()])
@@ -239,7 +246,7 @@ def row(predicted: Predicted, draws: Bootstrap) -> dict[str, float]:
 def _wanted(
     given: Sequence[int] | None, usual: list[int], most: int, what: str, least: int = 1
 ) -> list[int]:
-    wanted = usual if given is None else sorted(given)
+    wanted = usual if given is None else sorted(int(number) for number in given)
     if not wanted or wanted[0] < least or wanted[-1] > most:
         raise InputError(f"{what}: {wanted} were asked for; there can be {least} to {most}.")
     return wanted

@@ -57,20 +57,18 @@ class RidgeProbe(RegressorMixin, BaseEstimator):
         features, targets = validate_data(
             self, X, y, multi_output=True, y_numeric=True, dtype=(np.float64, np.float32)
         )
-        alphas = np.asarray(self.alphas, float)
-        if alphas.ndim != 1 or not len(alphas) or not (alphas > 0).all():
-            raise InputError(f"alphas is {self.alphas!r}; it must be numbers above 0.")
-        if len(alphas) > 1 and not 2 <= self.folds <= len(features):
-            raise InputError(f"{self.folds} folds of {len(features)} rows: give 2 or more of each.")
         wide = targets.reshape(len(targets), -1).astype(np.float64)
+        how = plan(self.alphas, wide)
+        if len(how.alphas) > 1 and not 2 <= self.folds <= len(features):
+            raise InputError(f"{self.folds} folds of {len(features)} rows: give 2 or more of each.")
         order = np.random.default_rng(self.seed).permutation(len(features))
         parts = np.array_split(order, self.folds)
-        fit = fitted(features, wide, order, parts, plan(alphas, wide))
+        fit = fitted(features, wide, order, parts, how)
         self.coef_ = fit.coef.T
         self.intercept_: Any = fit.intercept - fit.shift @ fit.coef
         if targets.ndim == 1:
             self.coef_, self.intercept_ = self.coef_[0], float(self.intercept_[0])
-        self.alpha_ = float(alphas[fit.chosen[0]])
+        self.alpha_ = float(how.alphas[fit.chosen[0]])
         return self
 
     def predict(self, X: ArrayLike) -> NDArray[np.float64]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, special, stats
@@ -117,13 +119,15 @@ def proximity_error(target: ArrayLike, predicted: ArrayLike) -> NDArray[np.float
 def probabilities(predicted: ArrayLike, truth: NDArray[np.int64]) -> NDArray[np.float64]:
     """What a regression on 0 and 1 predicts, as a distribution over the columns.
 
-    A softmax, sharpened by the factor under which the true columns are most likely (Guo et
-    al. 2017, On calibration of modern neural networks); that of every other place is fitted
-    on the places between.
+    A softmax of what exceeds a column's mean prediction, on top of that mean as its prior, so
+    that a regression that knows nothing gives the columns' shares. It is sharpened by the
+    factor under which the true columns are most likely (Guo et al. 2017, On calibration of
+    modern neural networks), mixed with a touch of the prior, so that no column is impossible.
+    Means and factor of every other place are those of the places between.
 
     Parameters
     ----------
-    predicted : array_like, shape (n, t)
+    predicted : ndarray, shape (n, t)
     truth : ndarray of int, shape (n,)
         The true column.
 
@@ -135,15 +139,23 @@ def probabilities(predicted: ArrayLike, truth: NDArray[np.int64]) -> NDArray[np.
     found = np.empty_like(raw)
     halves = [np.arange(len(raw)) % 2 == half for half in (0, 1)]
     for here, other in zip(halves, halves[::-1], strict=True):
-        fitted = other if other.any() else here
+        between = np.flatnonzero(other if other.any() else here)
+        touch = 1 / (len(between) + 1)
+        prior = np.maximum(raw[between].mean(0), touch / raw.shape[1])
+        prior /= prior.sum()
+        # one number needs no more places to be found
+        tried = between[:: max(1, len(between) // 5000)]
+        excess, own = raw[tried] - prior, truth[tried]
 
-        def surprise(log_factor: float, rows: NDArray[np.bool_] = fitted) -> float:
-            scaled = np.exp(log_factor) * raw[rows]
-            own = scaled[np.arange(len(scaled)), truth[rows]]
-            return float((special.logsumexp(scaled, axis=1) - own).mean())
+        def surprise(log_factor: float, excess: Any = excess, own: Any = own) -> float:
+            scaled = np.exp(log_factor) * excess + np.log(prior)  # noqa: B023
+            right = scaled[np.arange(len(scaled)), own]
+            chance = np.exp(right - special.logsumexp(scaled, axis=1))
+            return float(-np.log((1 - touch) * chance + touch * prior[own]).mean())  # noqa: B023
 
         best = optimize.minimize_scalar(surprise, bounds=(-5, 7), method="bounded").x
-        found[here] = special.softmax(np.exp(best) * raw[here], axis=1)
+        shares = special.softmax(np.exp(best) * (raw[here] - prior) + np.log(prior), axis=1)
+        found[here] = (1 - touch) * shares + touch * prior
     return found
 
 
@@ -210,12 +222,14 @@ def conformal(
     -------
     radius_km : ndarray of float64, shape (n,)
     coverage : float
-        Share of places within their radius.
+        Share of places within their radius. Both are NaN where there is one fold only.
     """
     errors = np.asarray(km, float)
+    if len(np.unique(folds)) < 2:
+        return np.full_like(errors, np.nan), float("nan")
     radius = np.empty_like(errors)
     for fold in np.unique(folds):
-        others = errors[folds != fold] if (folds != fold).any() else errors
+        others = errors[folds != fold]
         rank = min(1.0, np.ceil((len(others) + 1) * level) / len(others))
         radius[folds == fold] = np.quantile(others, rank, method="higher")
     return radius, float((errors <= radius).mean())

@@ -52,6 +52,7 @@ class RandomKFold(KFold):
 
     def __init__(self, n_splits: int = 5, *, seed: int = 0) -> None:
         self.seed = seed
+        _check_count(n_splits)
         super().__init__(n_splits, shuffle=True, random_state=seed)
 
     def __repr__(self) -> str:
@@ -127,6 +128,7 @@ class BlockKFold(BaseCrossValidator):
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Fold]:
         """Yield the rows of training and test set of every fold."""
+        _check_count(self.n_splits)
         if groups is None or np.ndim(groups) != 2 or np.shape(groups)[1] != 2:
             raise InputError("BlockKFold needs groups: an array of lon and lat, shape (n, 2).")
         lon, lat = np.asarray(groups, float).T
@@ -172,7 +174,7 @@ class ColumnKFold(BaseCrossValidator):
     Notes
     -----
     scikit-learn's GroupKFold, shuffled, or LeaveOneGroupOut, with the column's values as
-    `groups`.
+    `groups`. Each fold has as many countries as the others, not as many places.
     """
 
     def __init__(self, column: str = "country", *, n_splits: int | None = 5, seed: int = 0) -> None:
@@ -196,6 +198,8 @@ class ColumnKFold(BaseCrossValidator):
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Fold]:
         """Yield the rows of training and test set of every fold."""
+        if self.n_splits is not None:
+            _check_count(self.n_splits)
         values = _whole(groups, self.column)
         found = len(np.unique(values))
         if found < (self.n_splits or 2):
@@ -247,6 +251,11 @@ class ColumnSplit(BaseCrossValidator):
         if held.all() or not held.any():
             raise InputError(f"column '{self.column}': it must hold out some places, and not all.")
         yield np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def _check_count(n_splits: int) -> None:
+    if n_splits < 2:
+        raise InputError(f"n_splits is {n_splits}; it must be 2 or more.")
 
 
 def _whole(groups: Any, column: str) -> NDArray[np.str_]:

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from geointerp import sphere
 from geointerp.errors import InputError
 from geointerp.probes import scores
+from geointerp.probes.intervals import summed
 
 Matrix = NDArray[np.float64]
 
 
 class Target:
     """What is asked of a probe, for one table of places.
+
+    What its methods call `predicted` is what `answer` makes of a regression's predictions.
 
     Attributes
     ----------
@@ -48,8 +51,10 @@ class Target:
         bound._learn(table)
         if not len(bound.known):
             raise InputError(f"target {self.name!r}: no place has a value.")
-        if (np.ptp(bound.values[bound.known], axis=0) == 0).all():
-            raise InputError(f"target {self.name!r}: it is the same for every place.")
+        constant = np.ptp(bound.values[bound.known], axis=0) == 0
+        if constant.all() or (constant.any() and bound.relative):
+            which = "it" if constant.all() else bound.columns[int(np.argmax(constant))]
+            raise InputError(f"target {self.name!r}: {which} is the same for every place.")
         return bound
 
     def _learn(self, table: pd.DataFrame) -> None:
@@ -60,8 +65,8 @@ class Target:
         """Rows whose target is known."""
         return np.flatnonzero(np.isfinite(self.values).all(axis=1))
 
-    def losses(self, predicted: Matrix, rows: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
-        """What each place adds to the main score, which is 1 - sum(loss) / sum(reference).
+    def answer(self, predicted: Matrix, rows: NDArray[np.int64]) -> Matrix:
+        """What regressions predict as what it stands for, such as probabilities.
 
         Parameters
         ----------
@@ -71,12 +76,37 @@ class Target:
 
         Returns
         -------
-        tuple of ndarray, shape (m,)
+        ndarray of float64, shape (m, t)
+        """
+        return predicted
+
+    def block_sums(
+        self, answer: Matrix, rows: NDArray[np.int64], block: NDArray[np.int64], count: int
+    ) -> Matrix:
+        """Sums over each block, from which `skill` finds the main score of blocks together.
+
+        Parameters
+        ----------
+        answer : ndarray, shape (m, t)
+        rows : ndarray of int, shape (m,)
+        block : ndarray of int, shape (m,)
+        count : int
+
+        Returns
+        -------
+        ndarray of float64, shape (count, sum)
         """
         truth = self.values[rows]
-        squares = (truth - truth.mean(0)) ** 2
-        total = np.maximum(squares.sum(0), np.finfo(float).tiny)
-        return ((truth - predicted) ** 2 / total).mean(1), (squares / total).mean(1)
+        # about their mean, or squares would cost digits
+        truth = truth - truth.mean(0)
+        missed = (self.values[rows] - answer) ** 2
+        columns = [np.ones((len(rows), 1)), truth, truth**2, missed]
+        return summed(np.concatenate(columns, axis=1), block, count)
+
+    def skill(self, sums: Matrix) -> Matrix:
+        """The main score of sums, shape (draw, sum), as (draw,): R² about their own mean."""
+        n, (total, squares, missed) = sums[:, :1], np.split(sums[:, 1:], 3, axis=1)
+        return (1 - missed / (squares - total**2 / n)).mean(1)
 
     def scores(self, predicted: Matrix, rows: NDArray[np.int64]) -> dict[str, float]:
         """The scores of every layer; the main one first."""
@@ -220,9 +250,17 @@ class Category(Target):
         """The share of each label in each place."""
         return (self._codes[:, None] == np.arange(len(self.columns))).astype(np.float64)
 
-    def losses(self, predicted: Matrix, rows: NDArray[np.int64]) -> tuple[Matrix, Matrix]:
-        wrong = (predicted.argmax(1) != self._codes[rows]).astype(np.float64)
-        return wrong, np.ones(len(rows))
+    def answer(self, predicted: Matrix, rows: NDArray[np.int64]) -> Matrix:
+        return scores.probabilities(predicted, self._codes[rows])
+
+    def block_sums(
+        self, answer: Matrix, rows: NDArray[np.int64], block: NDArray[np.int64], count: int
+    ) -> Matrix:
+        right = (answer.argmax(1) == self._codes[rows]).astype(np.float64)
+        return summed(np.stack([np.ones(len(rows)), right], axis=1), block, count)
+
+    def skill(self, sums: Matrix) -> Matrix:
+        return sums[:, 1] / sums[:, 0]
 
     def scores(self, predicted: Matrix, rows: NDArray[np.int64]) -> dict[str, float]:
         truth, guess = self._codes[rows], predicted.argmax(1)
@@ -234,13 +272,11 @@ class Category(Target):
         }
 
     def details(self, predicted: Matrix, rows: NDArray[np.int64]) -> dict[str, float]:
-        truth = self._codes[rows]
-        return scores.of_distribution(scores.probabilities(predicted, truth), truth)
+        return scores.of_distribution(predicted, self._codes[rows])
 
     def decode(self, predicted: Matrix, rows: NDArray[np.int64]) -> pd.DataFrame:
-        chance = scores.probabilities(predicted, self._codes[rows])
         labels = np.array(self.columns)[predicted.argmax(1)]
-        return pd.DataFrame({f"predicted_{self.column}": labels, "probability": chance.max(1)})
+        return pd.DataFrame({f"predicted_{self.column}": labels, "probability": predicted.max(1)})
 
 
 def of(spec: str | Target, table: pd.DataFrame) -> Target:
@@ -259,6 +295,8 @@ def of(spec: str | Target, table: pd.DataFrame) -> Target:
     InputError
         A column that is not there; a target without a value, or with only one.
     """
+    if not isinstance(spec, (str, Target)):
+        raise InputError(f"target is {spec!r}; it must be a name or a target of gi.probes.")
     if isinstance(spec, Target):
         _check_column(getattr(spec, "column", None), table)
         return spec.bind(table)

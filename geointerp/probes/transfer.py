@@ -85,7 +85,7 @@ def transfer(
         for name in names:
             values[name][test] = fit.predict(tried[name])
     runs = {name: Predicted.of(home.target, found) for name, found in values.items()}
-    runs["its own"] = predict(away, home.target, home.folds)
+    runs["its own"], _ = predict(away, home.target, home.folds)
     own = runs["at home"]
     rows = [row(run, home.draws) | _km_apart(run, own) for run in runs.values()]
     return pd.DataFrame(rows, index=pd.Index(runs, name="probe")).reset_index()
@@ -126,6 +126,8 @@ def between(
     InputError
         A column that is not there, or with fewer than two regions of so many places.
     """
+    if least < 10:
+        raise InputError(f"least is {least}; a region needs 10 places to learn from.")
     asked = inputs.question(acts, target, None, seed)
     if column not in asked.places:
         raise InputError(f"the activations carry no '{column}' along their places.")
@@ -139,7 +141,7 @@ def between(
         parts = np.array_split(random.permutation(own), 5)
         fit = fitted(asked.features, asked.target.values, own, parts, plan_for(asked.target))
         inside = [(np.setdiff1d(own, part), np.sort(part)) for part in parts]
-        at_home = predict(asked.features, asked.target, inside)
+        at_home, _ = predict(asked.features, asked.target, inside)
         for other, rows in regions.items():
             away = Predicted(asked.target, rows, fit.predict(asked.features[rows]))
             run = at_home if other == name else away
