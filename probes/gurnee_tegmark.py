@@ -39,7 +39,7 @@ def as_prompted(name: str) -> str:
 def gurnee_tegmark(
     places: str = "world_place.csv",
     model: str = "toponym",
-    layers: str = "all",
+    layers: str | int | list[int] = "all",
     out: str = "run/gurnee_tegmark",
     limit: int | None = None,
     seed: int = 0,
@@ -49,7 +49,7 @@ def gurnee_tegmark(
     Args:
         places: Their world_place.csv.
         model: toponym, a local directory or a Hub id.
-        layers: all, or numbers.
+        layers: all, or numbers such as 3 or [2,3].
         out: A folder for the activations, the report and the figure.
         limit: Only so many places, the first.
         seed: Of the folds and the untrained weights.

@@ -23,7 +23,7 @@ def resolution(
     min_population: int | None = 200_000,
     template: str = "{name} is near",
     pool: str = "prompt_last",
-    layers: str = "all",
+    layers: str | int | list[int] = "all",
     degree: int = 12,
     out: str = "run/resolution",
     seed: int = 0,
@@ -36,7 +36,7 @@ def resolution(
         min_population: Least population, where the places have one.
         template: Of the prompt.
         pool: Which tokens are read.
-        layers: all, or numbers.
+        layers: all, or numbers such as 3 or [2,3].
         degree: The highest.
         out: A folder for the activations, the report and the figure.
         seed: Of the folds and the untrained weights.

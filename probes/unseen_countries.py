@@ -26,7 +26,7 @@ def unseen_countries(
     min_population: int | None = 200_000,
     template: str = "{name} is near",
     pool: str = "prompt_last",
-    layers: str = "all",
+    layers: str | int | list[int] = "all",
     out: str = "run/unseen_countries",
     seed: int = 0,
 ) -> None:
@@ -38,7 +38,7 @@ def unseen_countries(
         min_population: Least population, where the places have one.
         template: Of the prompt.
         pool: Which tokens are read.
-        layers: all, or numbers.
+        layers: all, or numbers such as 3 or [2,3].
         out: A folder for the activations, the report, the tables and the figure.
         seed: Of the folds and the untrained weights.
     """

@@ -450,7 +450,7 @@ def test_a_target_missing_for_some_places_leaves_them_out(caplog):
     report = gi.probes.evaluate(
         acts.assign_coords(population=("place", people)), target="population", controls=False
     )
-    assert "1 of 100 places have no target" in caplog.text
+    assert "1 of 100 places are left out: no population" in caplog.text
     assert 7 not in report.predictions.index
     assert report.best()["n"] == 99
     assert report.about["places without a target"] == 1
@@ -544,7 +544,7 @@ def test_bad_activations():
     missing = acts.copy(data=np.where(np.arange(12) == 3, np.nan, acts.values))
     with pytest.raises(InputError, match="cv holds no split"):
         gi.probes.evaluate(acts, cv={}, controls=False)
-    with pytest.raises(InputError, match="layer 0: an activation is not finite"):
+    with pytest.raises(InputError, match="layer 0: an activation of place 0 is not finite"):
         gi.probes.evaluate(missing, controls=False)
     with pytest.raises(InputError, match="only 3 places"):
         gi.probes.evaluate(acts[:3], controls=False)
@@ -705,3 +705,79 @@ def test_names_of_a_control_are_those_of_the_prompt():
 def test_the_penalty_that_was_taken_is_told():
     found = gi.probes.evaluate(synthetic_acts(), controls=False, alphas=(0.1, 1e6)).table
     assert found["penalty"].tolist() == [1e6, 0.1]
+
+
+def test_the_summary_is_what_its_predictions_make_of_it():
+    acts = synthetic_acts(n=400, noise=3.0)
+    options = {"controls": ["shuffled targets"], "block_km": 2000, "seed": 3}
+    report = gi.probes.evaluate(acts, target="log population", **options)
+    table, row = report.predictions, report.summary.iloc[0]
+    truth = np.log10(acts["population"].values)[:, None]
+    guess = table[["predicted_log10_population"]]
+    block = BlockKFold(2000).blocks(lon=table["lon"], lat=table["lat"])
+    draws = np.random.default_rng(0).integers(0, block.max() + 1, (4000, block.max() + 1))
+    found = []
+    for drawn in draws[:400]:
+        rows = np.concatenate([np.flatnonzero(block == b) for b in drawn])
+        found.append(scores.r2(truth[rows], guess.to_numpy()[rows]).mean())
+    low, high = np.quantile(found, [0.025, 0.975])
+    assert row["low"] == pytest.approx(low, abs=0.02)
+    assert row["high"] == pytest.approx(high, abs=0.02)
+    assert row["high"] - row["low"] == pytest.approx(high - low, rel=0.15)
+    assert report.about["blocks"] == {"random": block.max() + 1}
+    assert report.best(source="shuffled targets")["layer"] == report.best()["layer"] == 1
+    report = gi.probes.evaluate(acts, **options)
+    table, row = report.predictions, report.summary.iloc[0]
+    radius, coverage = scores.conformal(table["error_km"], table["fold"], 0.9)
+    np.testing.assert_allclose(table["radius90_km"], radius)
+    assert row["coverage90"] == pytest.approx(coverage) == pytest.approx(0.9, abs=0.03)
+    assert row["region90_km2"] == pytest.approx(scores.cap_km2(np.median(radius)))
+
+
+def test_an_uplift_over_the_same_features_is_nothing():
+    acts = synthetic_acts(noise=3.0)
+    names = [f"p{i}" for i in range(300)]
+    same = pd.DataFrame(acts.sel(layer=1).values, index=names)
+    row = gi.probes.evaluate(acts, controls=False, word_vectors=same).summary.iloc[0]
+    assert row["best_control"] == "word vectors"
+    # interval and score are of differences, place by place
+    for name in ("uplift", "uplift_low", "uplift_high"):
+        assert abs(row[name]) < 1e-6
+    assert row["high"] - row["low"] > 0.01
+
+
+def test_the_card_says_of_which_split_an_uplift_is(tmp_path):
+    acts = synthetic_acts(noise=2.0)
+    cv = {"random": RandomKFold(), "block": BlockKFold(3000)}
+    report = gi.probes.evaluate(acts, cv=cv, controls=["character n-grams"])
+    report.save(tmp_path / "probe")
+    figures = gi.cards.read(tmp_path / "probe")["figures"]
+    for row in report.summary.to_dict("records"):
+        said = f"r2, {row['split']}, above the nearest control, {row['best_control']}"
+        assert figures[said] == pytest.approx(row["uplift"])
+    with pytest.raises(InputError, match="no split 'foo'; it has random, block"):
+        report.nearest_control("foo")
+
+
+def test_labels_that_are_held_out_whole_cannot_be_asked_for():
+    with pytest.raises(InputError, match="whole values of 'country' are held out"):
+        gi.probes.evaluate(
+            synthetic_acts(), target="country", cv=ColumnKFold("country"), controls=False
+        )
+
+
+def test_word_vectors_are_checked():
+    acts = synthetic_acts(n=20)
+    good = pd.DataFrame({"a": [1.0, 2.0]}, index=["p1", "p2"])
+    for bad, said in (
+        (good.replace(2.0, np.nan), "finite"),
+        (good.astype(str), "finite"),
+        (pd.concat([good, good]), "once"),
+        ({"p1": [1.0]}, "DataFrame"),
+    ):
+        with pytest.raises(InputError, match=said):
+            controls.word_vectors(acts, bad)
+    with pytest.raises(InputError, match="needs the option word_vectors"):
+        gi.probes.evaluate(acts, controls=["word vectors"])
+    named = gi.probes.evaluate(acts, controls=["word vectors"], word_vectors=good)
+    assert named.nearest_control() == "word vectors"

@@ -71,7 +71,7 @@ def test_labels_of_few_places_have_no_target(caplog):
     report, _, found = probed(acts, "continent")
     assert found["n"] == 95
     assert report.about["places without a target"] == 5
-    assert "5 of 100 places have no target 'continent'" in caplog.text
+    assert "5 of 100 places are left out: no continent, or one of fewer than 5" in caplog.text
     with pytest.raises(InputError, match=r"2 label\(s\) .* a category|1 label\(s\)"):
         gi.probes.evaluate(acts, target=gi.probes.Category("continent", least=48), controls=False)
 
@@ -160,7 +160,7 @@ def test_labels_are_smoothed_as_pigeons_are():
     assert (hard.sum(1) == 1).all()
     with pytest.raises(InputError, match="make one cell"):
         Cells(6, least=1).bind(table)
-    with pytest.raises(InputError, match="cells of 5 to 3 places"):
+    with pytest.raises(InputError, match="least is 5 and most is 3"):
         Cells(3, least=5)
 
 
@@ -213,3 +213,21 @@ def test_targets_that_are_not_there():
     ]:
         with pytest.raises(InputError, match=said):
             targets.of(spec, table)
+
+
+def test_cells_tell_the_country_of_others():
+    lon = np.repeat([-100.0, 10.0, 100.0], 40) + np.tile(np.linspace(0, 5, 40), 3)
+    table = pd.DataFrame({"lon": lon, "lat": np.tile(np.linspace(0, 5, 40), 3)})
+    table["country"] = np.repeat(["A", "B", "C"], 40)
+    # codes that say nothing without the country
+    table["admin1"] = "07"
+    cells = Cells(40, least=20, tau_km=0).bind(table)
+    perfect = 0.97 * np.eye(len(cells.area_km2))[cells.cell] + 0.01
+    rows = np.arange(120)
+    said = cells.details(perfect, rows)
+    assert said["accuracy_country"] == said["accuracy_admin1"] == 1
+    wrong = np.roll(perfect, 40, axis=0)
+    assert cells.details(wrong, rows)["accuracy_admin1"] == 0
+    # of labels that no two places share, none can be told
+    alone = Cells(40, least=20, tau_km=0).bind(table.assign(country=[str(i) for i in rows]))
+    assert alone.details(perfect, rows)["accuracy_country"] == 0

@@ -52,7 +52,9 @@ def probe_layers(
     artefacts.refuse_existing(Path(out))
     if cv is None:
         held_out = ["random", "block", "country"]
-        if "country" not in opened.coords:
+        if target == "country":
+            held_out.remove("country")
+        elif "country" not in opened.coords:
             held_out.remove("country")
             log.info("the places have no column 'country': no countries are held out")
         elif len(set(opened["country"].values)) < 5:

@@ -99,6 +99,8 @@ def r2_by_layer(report: Report, *, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("layer")
     ax.set_ylabel("R²" if report.main == "r2" else report.main.replace("_", " "))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if span[0] == span[1]:
+        ax.set_xlim(span[0] - 1, span[0] + 1)
     _plain(ax)
     return ax
 
@@ -182,11 +184,11 @@ def recall_area(report: Report, *, ax: Axes | None = None) -> Axes:
         at = float(np.quantile(area, share))
         ax.plot([at, at], [0, share], color="#999", linewidth=0.8)
         ax.annotate(
-            f"{share:.0%}: {at / 1e6:,.2g} M km²",
-            (at, 0.02),
-            rotation=90,
+            f"{share:.0%}: {float(f'{at / 1e6:.3g}'):,g} million km² ",
+            (at, share),
             fontsize=8,
             ha="right",
+            va="bottom",
             color="#555",
         )
     ax.set_xscale("log")

@@ -110,7 +110,9 @@ def _located(report: Report) -> pd.DataFrame:
     """The report's predictions, if they are points."""
     wanted = {"predicted_lon", "predicted_lat", "error_km"}
     if not wanted <= set(report.predictions.columns):
-        raise InputError("the report has no predicted coordinates; probe for 'coordinates'.")
+        raise InputError(
+            "the report has no predicted positions; probe for coordinates, sphere or cells."
+        )
     return report.predictions
 
 

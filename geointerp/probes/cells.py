@@ -39,12 +39,14 @@ class Cells(_Located):
     relative = False
 
     def __init__(self, most: int = 150, *, least: int = 20, tau_km: float = 75.0) -> None:
-        if not most >= least >= 1 or not tau_km >= 0:
-            raise InputError(
-                f"cells of {least} to {most} places, smoothed over {tau_km} km: give 1 or more, "
-                "no more, and 0 or more."
-            )
+        if not most >= least >= 1:
+            raise InputError(f"least is {least} and most is {most}; it must be 1 ≤ least ≤ most.")
+        if not tau_km >= 0:
+            raise InputError(f"tau_km is {tau_km}; it must be 0 or more.")
         self.most, self.least, self.tau_km = most, least, tau_km
+
+    def __repr__(self) -> str:
+        return f"Cells({self.most}, least={self.least}, tau_km={self.tau_km:g})"
 
     def _learn(self, table: pd.DataFrame) -> None:
         self.lon_lat = table[["lon", "lat"]].to_numpy(np.float64)

@@ -38,8 +38,10 @@ _IN_MEMORY = 2**30
 _NOBODY = "X"
 
 
-def chosen(controls: bool | Sequence[str]) -> list[str]:
+def chosen(controls: bool | Sequence[str], *, with_vectors: bool = False) -> list[str]:
     """Names of controls: all for True, none for False.
+
+    Word vectors are a control wherever they are given, named or not.
 
     Raises
     ------
@@ -49,6 +51,9 @@ def chosen(controls: bool | Sequence[str]) -> list[str]:
     if isinstance(controls, bool):
         return list(ALL) if controls else []
     names = [controls] if isinstance(controls, str) else list(controls)
+    if VECTORS in names and not with_vectors:
+        raise InputError("control 'word vectors' needs the option word_vectors.")
+    names = [name for name in names if name != VECTORS]
     for name in names:
         if name not in ALL:
             raise InputError(f"control {name!r} is unknown; there are {', '.join(ALL)}.")
@@ -106,6 +111,7 @@ def without_the_name(acts: xr.DataArray, model: Model) -> xr.DataArray | None:
 
     rendered = activations.prompts_of(acts.assign_coords(_without(acts)))
     if rendered["prompt"].nunique() == 1:
+        log.info("without the name all prompts are the same; that control is left out")
         return None
     return _captured_alike(acts.assign_coords(_without(acts)), model)
 
@@ -208,8 +214,13 @@ def word_vectors(acts: xr.DataArray, vectors: pd.DataFrame) -> NDArray[np.float6
     Raises
     ------
     InputError
-        No word of any name is there.
+        No word of any name is there; a word twice; a value that is no finite number.
     """
+    if not isinstance(vectors, pd.DataFrame) or not vectors.index.is_unique:
+        raise InputError("word_vectors must be a DataFrame whose index names each word once.")
+    kinds = all(pd.api.types.is_numeric_dtype(kind) for kind in vectors.dtypes)
+    if not kinds or not np.isfinite(vectors.to_numpy(np.float64)).all():
+        raise InputError("word_vectors: a value is not a finite number.")
     table, rows = vectors.to_numpy(np.float64), {str(w): i for i, w in enumerate(vectors.index)}
     found = np.zeros((acts.sizes["place"], table.shape[1]))
     missing = 0

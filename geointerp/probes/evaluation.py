@@ -22,8 +22,8 @@ from geointerp.probes.intervals import interval
 from geointerp.probes.predictions import Predicted, predict
 from geointerp.probes.report import MODEL, Report
 from geointerp.probes.ridge import ALPHAS
-from geointerp.probes.splits import Fold, RandomKFold
-from geointerp.probes.targets import Matrix, Target
+from geointerp.probes.splits import ColumnKFold, Fold, RandomKFold
+from geointerp.probes.targets import Category, Matrix, Target
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -89,8 +89,17 @@ def evaluate(
     about = about_of(acts)
     acts, bound, missing = inputs.with_target(inputs.layered(acts), target)
     splits = _splits(RandomKFold(seed=seed) if cv is None else cv)
+    for label, splitter in splits.items():
+        if (
+            isinstance(splitter, ColumnKFold)
+            and isinstance(bound, Category)
+            and splitter.column == bound.column
+        ):
+            raise InputError(
+                f"{label}: whole values of '{bound.column}' are held out; none could be told."
+            )
     folds = {label: inputs.folds(acts, splitter) for label, splitter in splits.items()}
-    asked = control.chosen(controls)
+    asked = control.chosen(controls, with_vectors=word_vectors is not None)
     model = control.checked(asked, acts, model)
     vectors = []
     if word_vectors is not None:
@@ -157,8 +166,11 @@ def evaluate(
         control=tables[1],
         about={
             **about,
+            "n_places": len(places),
+            "layers": layers,
             "function": "geointerp.probes.evaluate",
             "target": bound.name,
+            "asked": repr(bound),
             "main score": bound.main,
             "places without a target": missing,
             "splits": {label: repr(splitter) for label, splitter in splits.items()},

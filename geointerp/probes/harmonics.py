@@ -35,6 +35,9 @@ class Harmonics(Target):
             raise InputError(f"degree is {degree}; it must be 1 or more.")
         self.degree = degree
 
+    def __repr__(self) -> str:
+        return f"Harmonics({self.degree})"
+
     def _learn(self, table: pd.DataFrame) -> None:
         self.values = real_harmonics(self.degree, lon=table["lon"], lat=table["lat"])[:, 1:]
         self._degrees = np.concatenate([[n] * (2 * n + 1) for n in range(1, self.degree + 1)])

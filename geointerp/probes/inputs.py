@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 
 def layered(acts: xr.DataArray) -> xr.DataArray:
     """Activations as (place, layer, hidden), checked."""
+    if not hasattr(acts, "dims"):
+        raise InputError(
+            f"activations are a DataArray of xarray's; this is a {type(acts).__name__}."
+        )
     if not {"place", "hidden"} <= set(acts.dims) <= {"place", "layer", "hidden"}:
         raise InputError(f"activations have dims (place, layer, hidden); these have {acts.dims}.")
     if "place" not in acts.indexes or not acts.indexes["place"].is_unique:
@@ -65,7 +69,9 @@ def with_target(acts: xr.DataArray, spec: str | Target) -> tuple[xr.DataArray, T
     missing = len(table) - len(bound.known)
     if not missing:
         return acts, bound, 0
-    log.warning("%d of %d places have no target %r: left out", missing, len(table), bound.name)
+    least = getattr(bound, "least", 0) if hasattr(bound, "column") else 0
+    rare = f", or one of fewer than {least} places" if least else ""
+    log.warning("%d of %d places are left out: no %s%s", missing, len(table), bound.name, rare)
     acts = acts.isel(place=bound.known)
     return acts, bound.bind(columns(acts)), missing
 
@@ -73,8 +79,10 @@ def with_target(acts: xr.DataArray, spec: str | Target) -> tuple[xr.DataArray, T
 def finite(features: xr.DataArray, layer: int) -> Matrix:
     """The values of one layer."""
     values = features.values
-    if not np.isfinite(values).all():
-        raise InputError(f"layer {layer}: an activation is not finite.")
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad):
+        place = features.indexes["place"][bad[0]]
+        raise InputError(f"layer {layer}: an activation of place {place} is not finite.")
     return values
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from scipy import stats
+from sklearn.utils.validation import check_is_fitted
 
 from geointerp.errors import InputError
 from geointerp.probes import inputs
@@ -102,6 +103,7 @@ def aligned_neurons(
     """
     if side not in ("output", "input"):
         raise InputError(f"side is {side!r}; it must be 'output' or 'input'.")
+    check_is_fitted(probe)
     directions = np.atleast_2d(probe.coef_)
     directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     found = []

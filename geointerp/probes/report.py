@@ -14,7 +14,7 @@ from geointerp.errors import InputError
 MODEL = "model"
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
     """What the probes found.
 
@@ -66,16 +66,27 @@ class Report:
 
     def nearest_control(self, split: str | None = None) -> str | None:
         """The control with the best main score, each at its own best layer."""
-        split = split or self.table["split"].iloc[0]
+        split = self._split(split)
         rows = self.table[(self.table["split"] == split) & (self.table["source"] != MODEL)]
         return None if not len(rows) else str(rows.loc[rows[self.main].idxmax(), "source"])
 
     def _rows(self, split: str | None, source: str) -> pd.DataFrame:
-        split = split or self.table["split"].iloc[0]
+        split = self._split(split)
         rows = self.table[(self.table["split"] == split) & (self.table["source"] == source)]
         if not len(rows):
             raise InputError(f"the report has no '{source}' under the split '{split}'.")
         return rows
+
+    def _split(self, split: str | None) -> str:
+        known = list(dict.fromkeys(self.table["split"]))
+        if split is not None and split not in known:
+            raise InputError(f"the report has no split '{split}'; it has {', '.join(known)}.")
+        return known[0] if split is None else split
+
+    def __repr__(self) -> str:
+        wanted = ("split", "layer", self.main, "low", "high", "best_control", "uplift")
+        columns = [name for name in wanted if name in self.summary]
+        return f"Report of {self.target}\n{self.summary[columns].round(3).to_string(index=False)}"
 
     @classmethod
     def read(cls, folder: str | Path) -> Report:
@@ -101,9 +112,10 @@ class Report:
         """Write the tables, as .csv, and the card to a new folder."""
         figures: dict[str, float] = {}
         for row in self.summary.to_dict("records"):
-            figures[f"{self.main}, {row['split']}, layer {row['layer']}"] = row[self.main]
+            what = f"{self.main}, {row['split']}"
+            figures[f"{what}, layer {row['layer']}"] = row[self.main]
             if "uplift" in row:
-                figures[f"  above the best control, {row['best_control']}"] = row["uplift"]
+                figures[f"{what}, above the nearest control, {row['best_control']}"] = row["uplift"]
         about = {**self.about, "place_dtype": str(self.predictions.index.dtype)}
         with artefacts.whole(Path(folder)) as part:
             part.mkdir()

@@ -230,8 +230,8 @@ def conformal(
     radius = np.empty_like(errors)
     for fold in np.unique(folds):
         others = errors[folds != fold]
-        rank = min(1.0, np.ceil((len(others) + 1) * level) / len(others))
-        radius[folds == fold] = np.quantile(others, rank, method="higher")
+        rank = min(len(others), int(np.ceil((len(others) + 1) * level)))
+        radius[folds == fold] = np.sort(others)[rank - 1]
     return radius, float((errors <= radius).mean())
 
 

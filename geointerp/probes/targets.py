@@ -41,6 +41,9 @@ class Target:
     values: Matrix
     columns: list[str]
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
     @property
     def groups(self) -> NDArray[np.int64]:
         return np.zeros(self.values.shape[1], np.int64)
@@ -205,6 +208,9 @@ class Number(Target):
         self.column, self.log = column, log
         self.name = f"log10 {column}" if log else column
 
+    def __repr__(self) -> str:
+        return f"Number({self.column!r}, log={self.log})"
+
     def _learn(self, table: pd.DataFrame) -> None:
         values = pd.to_numeric(table[self.column], errors="coerce").to_numpy(np.float64, copy=True)
         if self.log:
@@ -231,6 +237,9 @@ class Category(Target):
 
     def __init__(self, column: str, *, least: int = 5) -> None:
         self.column, self.least, self.name = column, least, column
+
+    def __repr__(self) -> str:
+        return f"Category({self.column!r}, least={self.least})"
 
     def _learn(self, table: pd.DataFrame) -> None:
         labels = table[self.column].astype(object).where(table[self.column].notna(), None)
@@ -322,5 +331,5 @@ def _check_column(column: str | None, table: pd.DataFrame) -> None:
         known = ", ".join(str(c) for c in table.columns if c not in ("lon", "lat"))
         raise InputError(
             f"target {column!r}: the activations carry {known}; or ask for coordinates, sphere, "
-            "cells or harmonics."
+            "cells, harmonics or 'log COLUMN'."
         )
