@@ -1,3 +1,6 @@
+import gc
+from pathlib import Path
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -781,3 +784,16 @@ def test_word_vectors_are_checked():
         gi.probes.evaluate(acts, controls=["word vectors"])
     named = gi.probes.evaluate(acts, controls=["word vectors"], word_vectors=good)
     assert named.nearest_control() == "word vectors"
+
+
+def test_a_large_control_lies_on_disk_and_tells_the_same(toponym, cities, monkeypatch):
+    acts = gi.activations.capture(toponym, cities.iloc[:60], layers=[1, 3])
+    in_memory = controls.untrained(acts, toponym, 0)
+    monkeypatch.setattr(controls, "_IN_MEMORY", 0)
+    on_disk = controls.untrained(acts, toponym, 0)
+    folder = Path(on_disk.attrs["folder"].name)
+    assert (folder / "activations.zarr").exists()
+    np.testing.assert_array_equal(on_disk.sel(layer=3).values, in_memory.sel(layer=3).values)
+    del on_disk
+    gc.collect()
+    assert not folder.exists()

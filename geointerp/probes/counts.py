@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from geointerp.probes.moments import Lines, shrunk
+from geointerp.probes.moments import Lines
+from geointerp.probes.shrinkage import shrunk
 
 # of the residual, relative to the right-hand side
 _TOLERANCE = 1e-4

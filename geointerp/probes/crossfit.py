@@ -23,6 +23,7 @@ from geointerp.probes.moments import (
     solve,
     solve_rows,
 )
+from geointerp.probes.shrinkage import at_once
 from geointerp.probes.splits import Fold, inner_folds
 
 # at most so many parts of the places try the penalties
@@ -162,9 +163,17 @@ def crossfit(features: Any, targets: NDArray[np.float64], folds: list[Fold], how
         whole = _source(features, targets, _with_rest(heaps, np.arange(len(targets))), how)
         best = _best_of_each(whole, targets, heaps, how)
         part_of = {k: number for number, part in enumerate(dealt) for k in part}
-        for k, test in enumerate(tests):
+
+        def final(k: int) -> Fit:
             part = part_of[k]
-            fits.append(_fit(whole, part if len(dealt[part]) == 1 else test, best[part], how))
+            without = part if len(dealt[part]) == 1 else tests[k]
+            return _fit(whole, without, best[part], how)
+
+        if len(dealt) == len(folds):
+            fits = at_once(final, range(len(folds)), how.device)
+        else:
+            # a fold that is no part is read anew, by all processes in the same order
+            fits = [final(k) for k in range(len(folds))]
     else:
         for k in range(len(folds)):
             train, _ = folds[k]
@@ -201,7 +210,9 @@ def fitted(
     source = _source(features, targets, _with_rest(parts, rows), how)
     best = np.zeros(int(how.groups.max()) + 1, np.int64)
     if len(how.alphas) > 1:
-        tries = [source.squares(source.fit(how.alphas, j), j) for j in range(len(parts))]
+        tries = at_once(
+            lambda j: source.squares(source.fit(how.alphas, j), j), range(len(parts)), how.device
+        )
         best = how.best(np.sum(tries, axis=0), targets[np.concatenate(parts)])
     return _fit(source, None, best, how)
 
@@ -323,12 +334,18 @@ def _best_of_each(
     numbers = range(len(parts))
     if len(how.alphas) == 1:
         return [np.zeros(int(how.groups.max()) + 1, np.int64) for _ in numbers]
-    missed: list[Any] = [0.0] * len(parts)
-    for a, b in itertools.combinations(numbers, 2):
+
+    def tried(pair: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         # without both, it is the fit that tries b for the rest of a, and a for the rest of b
+        a, b = pair
         lines = source.fit(how.alphas, a, b)
-        missed[a] = missed[a] + source.squares(lines, b)
-        missed[b] = missed[b] + source.squares(lines, a)
+        return source.squares(lines, b), source.squares(lines, a)
+
+    pairs = list(itertools.combinations(numbers, 2))
+    missed: list[Any] = [0.0] * len(parts)
+    for (a, b), (of_a, of_b) in zip(pairs, at_once(tried, pairs, how.device), strict=True):
+        missed[a] = missed[a] + of_a
+        missed[b] = missed[b] + of_b
     rest = [np.concatenate([parts[j] for j in numbers if j != k]) for k in numbers]
     return [how.best(missed[k], targets[rest[k]]) for k in numbers]
 

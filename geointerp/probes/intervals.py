@@ -17,13 +17,21 @@ class Bootstrap:
     Neighbours are alike, so that points drawn one by one would look surer than they are;
     whole blocks are drawn instead (Davison & Hinkley 1997, Bootstrap Methods and their
     Application, section 8.3). Predictions are kept as they are: this is the spread over
-    places, not over training sets.
+    places, not over training sets. Where blocks are few the intervals are too short:
+    of sixty unequal ones 94 in 100 held the truth (tests/test_scores.py), of fewer less.
 
     Parameters
     ----------
     block : array_like of int, shape (n,)
-        The block of each place.
+        The block of each place that is tested.
     seed : int
+
+    Attributes
+    ----------
+    block : ndarray of int, shape (n,)
+        From 0.
+    count : int
+        How many blocks there are.
     """
 
     def __init__(self, block: ArrayLike, *, seed: int = 0) -> None:

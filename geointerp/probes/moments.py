@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,10 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from geointerp import processes
+from geointerp.probes.shrinkage import Array, at_once, shrunk
 
-Array = Any  # of NumPy, or of torch on the device that computes
-
-_BLOCK_ROWS = 4096
+# rows read at a time: many make products fast, few stay in the cache when they are predicted
+_ROWS_SUMMED, _ROWS_PREDICTED = 8192, 1024
 # of a sum of squares, by what its products are computed in
 _ROUNDING = {"float64": 1e-12, "float32": 1e-6}
 
@@ -59,7 +60,7 @@ class Moments:
             What products of features with each other are computed in.
         """
         a, b = features, targets
-        squares = (a * a).sum(0)
+        squares = (a**2).sum(0)
         xx = _squared(a, products)
         # a column's own square is exact, or one that is constant could not be told
         diagonal = list(range(len(squares)))
@@ -81,7 +82,7 @@ class Moments:
     def squared_errors(self, lines: Lines) -> Array:
         """Residual sum of squares on these rows, shape (penalty, t)."""
         coef, intercept = lines
-        product = (coef * (self.xx @ coef)).sum(1)
+        product = (coef * self._times(coef)).sum(1)
         return (
             self.yy
             - 2 * (coef * self.xy).sum(1)
@@ -90,6 +91,12 @@ class Moments:
             + 2 * intercept * (coef * self.x[:, None]).sum(1)
             + self.n * intercept**2
         )
+
+    def _times(self, coef: Array) -> Array:
+        """Products of features times every coefficient, in one product of matrices."""
+        penalties, d, t = coef.shape
+        flat = coef.swapaxes(0, 1).reshape(d, penalties * t)
+        return (self.xx @ flat).reshape(d, penalties, t).swapaxes(0, 1)
 
     def total_squares(self) -> Array:
         """Sum of squares of each target about its mean, shape (t,)."""
@@ -180,39 +187,9 @@ def standardised(moments: Moments) -> tuple[Array, Array, Array]:
     constant = squares <= moments.noise / moments.n
     inverse = 1 / (squares * ~constant + constant) ** 0.5 * ~constant
     product = inverse[:, None] * (moments.xy - moments.n * mean_x[:, None] * mean_y)
-    return gram * inverse[:, None] * inverse, product, inverse
-
-
-def shrunk(gram: Array, product: Array, alphas: ArrayLike) -> Array:
-    """(gram + αI)⁻¹ product for every penalty, shape (penalty, *product.shape).
-
-    A Cholesky factor for each penalty: nine of them cost less than half of one
-    eigendecomposition, which would serve them all.
-    """
-    penalties = np.asarray(alphas, float)
-    if not isinstance(gram, np.ndarray):
-        import torch
-
-        eye = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-        return torch.stack(
-            [
-                torch.cholesky_solve(product, torch.linalg.cholesky(gram + alpha * eye))
-                for alpha in penalties
-            ]
-        )
-    from scipy.linalg import LinAlgError, lapack
-
-    found = np.empty((len(penalties), *product.shape))
-    factor = np.empty_like(gram, order="F")
-    diagonal = np.arange(len(gram))
-    for i, alpha in enumerate(penalties):
-        # in place, and only half of it: copies would cost more than the factor
-        np.copyto(factor, gram.T)
-        factor[diagonal, diagonal] += alpha
-        _, found[i], failed = lapack.dposv(factor, product, lower=1, overwrite_a=1)
-        if failed:
-            raise LinAlgError(f"the penalty {alpha:g} is too small for these features.")
-    return found
+    gram *= inverse[:, None]
+    gram *= inverse
+    return gram, product, inverse
 
 
 def solve_rows(features: Array, targets: Array, alphas: ArrayLike) -> Lines:
@@ -268,34 +245,36 @@ def of_parts(
         Of the features less `shift`.
     """
     found: list[Moments | None] = [None] * (int(parts.max()) + 1)
-    for rows in _slices(features.shape[0]):
-        inside = parts[rows]
-        wanted = np.flatnonzero(inside >= 0)
-        if not len(wanted):
-            continue
+
+    def add(part: int, rows: slice, block: Any) -> None:
+        own = np.flatnonzero(parts[rows] == part)
         # only the rows that are asked for are made float64
-        block = np.asarray(np.asarray(features[rows])[wanted], np.float64) - shift
-        for part in np.unique(inside[wanted]).tolist():
-            chosen = inside[wanted] == part
-            a, b = block[chosen], targets[rows][wanted[chosen]]
-            own = Moments.of(on_device(a, device), on_device(b, device), products)
-            found[part] = own if found[part] is None else found[part] + own
+        a, b = np.subtract(block[own], shift, dtype=np.float64), targets[rows][own]
+        more = Moments.of(on_device(a, device), on_device(b, device), products)
+        before = found[part]
+        found[part] = more if before is None else before + more
+
+    for rows in _slices(features.shape[0], _ROWS_SUMMED):
+        present = np.unique(parts[rows][parts[rows] >= 0]).tolist()
+        if present:
+            block = np.asarray(features[rows])
+            at_once(partial(add, rows=rows, block=block), present, device)
     d, t = features.shape[1], targets.shape[1]
     empty = Moments.of(on_device(np.zeros((0, d)), device), on_device(np.zeros((0, t)), device))
     return [Moments(*map(processes.total, (m or empty)._all())) for m in found]
 
 
 def blocks(features: Any, *, share: bool = True) -> Iterator[tuple[slice, NDArray[np.float64]]]:
-    """This process's share of the rows, or all, some thousand at a time."""
-    for rows in _slices(features.shape[0], share=share):
+    """This process's share of the rows, or all, a thousand at a time."""
+    for rows in _slices(features.shape[0], _ROWS_PREDICTED, share=share):
         block = features[rows]
         yield rows, block if sparse.issparse(block) else np.asarray(block, np.float64)
 
 
-def _slices(n: int, *, share: bool = True) -> list[slice]:
-    starts: Any = range(0, n, _BLOCK_ROWS)
+def _slices(n: int, count: int, *, share: bool = True) -> list[slice]:
+    starts: Any = range(0, n, count)
     wanted = processes.share(starts) if share else starts
-    return [slice(start, min(start + _BLOCK_ROWS, n)) for start in wanted]
+    return [slice(start, min(start + count, n)) for start in wanted]
 
 
 def on_device(array: NDArray[np.float64], device: str) -> Array:
