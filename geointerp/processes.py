@@ -20,6 +20,12 @@ def share(items: Sequence[T]) -> list[T]:
     return list(items) if state is None else list(items[state.process_index :: state.num_processes])
 
 
+def part() -> slice:
+    """Every n-th row of an array, for the one of n processes that this is."""
+    state = _state()
+    return slice(None) if state is None else slice(state.process_index, None, state.num_processes)
+
+
 def gather(items: list[T]) -> list[T]:
     """The items of all processes, in each of them."""
     if _state() is None:

@@ -3,6 +3,7 @@
 from geointerp.saes.encoding import encode
 from geointerp.saes.files import load
 from geointerp.saes.quality import quality
-from geointerp.saes.training import held_out, train
+from geointerp.saes.split import held_out
+from geointerp.saes.training import sweep, train
 
-__all__ = ["encode", "held_out", "load", "quality", "train"]
+__all__ = ["encode", "held_out", "load", "quality", "sweep", "train"]

@@ -10,8 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from geointerp.errors import InputError
-from geointerp.saes.files import matrix, origin
-from geointerp.saes.quality import CHUNK
+from geointerp.saes.rows import Rows, origin
 
 if TYPE_CHECKING:
     import anndata
@@ -48,12 +47,12 @@ def encode(sae: Any, acts: Any) -> anndata.AnnData:
     from geointerp.activations import about_of, places_of
 
     _check_origin(sae, acts)
-    values = matrix(acts, sae.cfg.d_in)
+    rows = Rows(acts, sae.cfg.d_in)
     parts = []
     with torch.inference_mode():
-        for start in range(0, len(values), CHUNK):
-            inputs = torch.from_numpy(values[start : start + CHUNK]).to(sae.device)
-            parts.append(sparse.csr_matrix(sae.encode(inputs).float().cpu().numpy()))
+        for block in rows.blocks():
+            latents = sae.encode(torch.from_numpy(block).to(sae.device))
+            parts.append(sparse.csr_matrix(latents.float().cpu().numpy()))
     features = sparse.vstack(parts, format="csr")
     counts = np.diff(features.tocsc().indptr)
     sums = np.asarray(features.sum(axis=0)).ravel()

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from geointerp.saes.files import matrix
-
-CHUNK = 2048
+from geointerp.errors import InputError
+from geointerp.saes.rows import Rows
 
 
 def quality(sae: Any, acts: Any) -> dict[str, float]:
@@ -17,7 +16,7 @@ def quality(sae: Any, acts: Any) -> dict[str, float]:
     Parameters
     ----------
     sae : sae_lens.SAE
-    acts : DataArray or array_like, shape (place, hidden)
+    acts : DataArray, array_like or Rows, shape (place, hidden)
 
     Returns
     -------
@@ -31,30 +30,30 @@ def quality(sae: Any, acts: Any) -> dict[str, float]:
     Raises
     ------
     InputError
-        Activations of another size, or that are not finite.
+        Activations of another size, none, or such as are not finite.
     """
     import torch
 
-    values = matrix(acts, sae.cfg.d_in)
-    mean = values.mean(axis=0, dtype=np.float64)
-    residual, cosines = 0.0, []
+    rows = acts if isinstance(acts, Rows) else Rows(acts, sae.cfg.d_in)
+    if not len(rows):
+        raise InputError("there are no activations to judge the autoencoder by.")
+    mean = sum(block.sum(axis=0, dtype=np.float64) for block in rows.blocks()) / len(rows)
+    residual = total = cosine = 0.0
     fired = np.zeros(sae.cfg.d_sae, dtype=np.int64)
     with torch.inference_mode():
-        for start in range(0, len(values), CHUNK):
-            inputs = torch.from_numpy(values[start : start + CHUNK]).to(sae.device)
-            latents = sae.encode(inputs)
+        for block in rows.blocks():
+            latents = sae.encode(torch.from_numpy(block).to(sae.device))
             output = sae.decode(latents).double().cpu().numpy()
             fired += (latents > 0).sum(dim=0).cpu().numpy()
-            truth = values[start : start + CHUNK].astype(np.float64)
-            residual += float(((truth - output) ** 2).sum())
-            a, b = truth - mean, output - mean
+            residual += float(((block - output) ** 2).sum())
+            a, b = block - mean, output - mean
+            total += float((a**2).sum())
             norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-            cosines.append((a * b).sum(axis=1) / np.maximum(norms, np.finfo(float).tiny))
-    total = float(((values - mean) ** 2).sum(dtype=np.float64))
+            cosine += float(((a * b).sum(axis=1) / np.maximum(norms, np.finfo(float).tiny)).sum())
     return {
         "explained_variance": 1 - residual / total if total else float("nan"),
-        "l0": float(fired.sum() / len(values)),
+        "l0": float(fired.sum() / len(rows)),
         "alive": float((fired > 0).mean()),
-        "dense": float((fired > 0.1 * len(values)).mean()),
-        "cosine": float(np.concatenate(cosines).mean()),
+        "dense": float((fired > 0.1 * len(rows)).mean()),
+        "cosine": cosine / len(rows),
     }

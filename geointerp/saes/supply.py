@@ -2,108 +2,80 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-# what may lie on the device at once, and how much is read from disk for one shuffle
+from geointerp.saes.rows import Rows
+
+# what may lie on the device at once, and how much is read from disk for one shuffle, in bytes
 _FITS = 4 * 2**30
 _WINDOW = 2**30
+# long reads that are shuffled together
+_STRETCHES = 8
 
 
 class Supply:
-    """Batches of a matrix's rows, the same for the same seed, from any step on.
+    """Batches of rows, the same for the same seed, from any step on.
 
     Each round goes through all rows once in an order of its own. Rows that fit lie on the
-    device and are drawn from all over; of a matrix on disk neighbouring rows are read in
-    long stretches, in shuffled order, and rows are drawn from a few stretches at a time.
+    device and are drawn from all over; of more than that neighbours are read in long
+    stretches, in shuffled order, and rows are drawn from a few stretches at a time.
 
     Parameters
     ----------
-    source : array_like, shape (n, d)
-        Anything that gives rows by a slice, such as a DataArray on disk.
-    rows : ndarray of int, shape (m,)
-        Those to be given out, in ascending order.
+    rows : Rows
     batch : int
+        All rows, where there are fewer.
     seed : int
     device : torch.device
     """
 
-    def __init__(
-        self,
-        source: Any,
-        rows: NDArray[np.int64],
-        *,
-        batch: int,
-        seed: int,
-        device: torch.device,
-    ) -> None:
-        self._source, self._rows, self.batch = source, rows, min(batch, len(rows))
+    def __init__(self, rows: Rows, *, batch: int, seed: int, device: torch.device) -> None:
+        self._rows, self._batch = rows, min(batch, len(rows))
         self._seed, self._device = seed, device
-        self._width = 4 * source.shape[1]
+        self._bytes = 4 * rows.shape[1]
         self._whole = None
-        if len(rows) * self._width <= _FITS:
-            self._whole = torch.from_numpy(_read(source, rows)).to(device)
+        if len(rows) * self._bytes <= _FITS:
+            self._whole = torch.from_numpy(rows[:]).to(device)
 
-    def __len__(self) -> int:
-        """Rows in a round."""
-        return len(self._rows)
-
-    def from_step(self, step: int) -> Any:
+    def from_step(self, step: int) -> Iterator[torch.Tensor]:
         """Batches without end, as they come after so many steps.
 
         Yields
         ------
         Tensor of float32, shape (batch, d), on the device
         """
-        given = step * self.batch
-        round_, skip = divmod(given, len(self))
+        number, skip = divmod(step * self._batch, len(self._rows))
         left: list[torch.Tensor] = []
         held = 0
         while True:
-            for piece in self._round(round_):
+            for piece in self._round(number):
                 if skip >= len(piece):
                     skip -= len(piece)
                     continue
                 left.append(piece[skip:])
                 held += len(piece) - skip
                 skip = 0
-                while held >= self.batch:
-                    whole = torch.cat(left) if len(left) > 1 else left[0]
-                    yield whole[: self.batch]
-                    left = [whole[self.batch :]]
-                    held -= self.batch
-            round_ += 1
+                while held >= self._batch:
+                    joined = torch.cat(left) if len(left) > 1 else left[0]
+                    yield joined[: self._batch]
+                    left = [joined[self._batch :]]
+                    held -= self._batch
+            number += 1
 
-    def _round(self, number: int) -> Any:
+    def _round(self, number: int) -> Iterator[torch.Tensor]:
         """All rows once, in pieces."""
         random = np.random.default_rng([self._seed, 1, number])
         if self._whole is not None:
-            order = torch.from_numpy(random.permutation(len(self))).to(self._device)
-            for start in range(0, len(self), 64 * self.batch):
-                yield self._whole[order[start : start + 64 * self.batch]]
+            order = torch.from_numpy(random.permutation(len(self._rows))).to(self._device)
+            for some in order.split(64 * self._batch):
+                yield self._whole[some]
             return
-        stretch = max(1, _WINDOW // (8 * self._width))
-        starts = random.permutation(np.arange(0, len(self), stretch))
-        for first in range(0, len(starts), 8):
-            rows = np.concatenate(
-                [self._rows[s : s + stretch] for s in np.sort(starts[first : first + 8])]
-            )
-            found = _read(self._source, rows)
+        stretch = max(1, _WINDOW // (_STRETCHES * self._bytes))
+        starts = random.permutation(np.arange(0, len(self._rows), stretch))
+        for first in range(0, len(starts), _STRETCHES):
+            together = np.sort(starts[first : first + _STRETCHES])
+            found = np.concatenate([self._rows[s : s + stretch] for s in together])
             yield torch.from_numpy(found[random.permutation(len(found))]).to(self._device)
-
-
-def _read(source: Any, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Some rows, by few slices of neighbours."""
-    found = np.empty((len(rows), source.shape[1]), np.float32)
-    at = 0
-    while at < len(rows):
-        # as far as a slice holds more wanted rows than others
-        stop = min(at + 4096, len(rows))
-        first, last = int(rows[at]), int(rows[stop - 1])
-        part = np.asarray(source[first : last + 1], np.float32)
-        found[at:stop] = part[rows[at:stop] - first]
-        at = stop
-    return found

@@ -1,4 +1,4 @@
-"""Train a sparse autoencoder on the activations of one layer."""
+"""Train sparse autoencoders on the activations of one layer, several in one pass over them."""
 
 from __future__ import annotations
 
@@ -6,57 +6,75 @@ import hashlib
 import json
 import logging
 import tempfile
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from geointerp import artefacts, cards, progress
-from geointerp.activations import prompts_of
+from geointerp import artefacts, cards, processes, progress
 from geointerp.errors import InputError
 from geointerp.models import chosen_device
-from geointerp.saes.files import load, matrix, origin
+from geointerp.saes.files import load
 from geointerp.saes.quality import quality
+from geointerp.saes.rows import Rows, origin
+from geointerp.saes.split import Split, split
 
 if TYPE_CHECKING:
     import torch
 
+    from geointerp.saes.trainer import Recipe, Trainer
+
 log = logging.getLogger(__name__)
 
-HOLDOUT = 0.1
+# of training places, below which the figures of a latent are of a few places alone
+_FEW_FIRINGS = 10
+# how often validation places are looked at, and a checkpoint is written, in steps
+_CHECKS = 50
+_CHECKPOINT = 500
 
 
 def train(
     acts: Any,
     *,
+    architecture: str = "topk",
     width: int = 1024,
-    k: int = 16,
+    k: float = 16,
     out: str | Path | None = None,
     steps: int = 1000,
     batch: int = 1024,
     learning_rate: float = 4e-3,
+    patience: int | None = None,
     seed: int = 0,
     device: str | None = None,
+    precision: str | None = None,
 ) -> Any:
-    """Train a TopK sparse autoencoder (Gao et al. 2024) with sae-lens's model and losses.
+    """Train a sparse autoencoder with sae-lens's models and losses.
 
     A tenth of the places, drawn by the seed, is held out and decides nothing but the
     figures on the card; places with the same prompt, such as namesakes, are on one side.
     Activations are scaled to unit variance for training and the scale is folded into the
-    weights. Latents that have not fired for as many places as there are in the training set
-    get the auxiliary loss that revives them.
+    weights. Latents of TopK's kin that have not fired for as many places as there are in the
+    training set get the auxiliary loss that revives them. With `out`, a checkpoint beside it
+    lets a run that was killed go on, to the same bits; processes that `accelerate launch` started
+    share each batch.
 
     Parameters
     ----------
     acts : DataArray or array_like, shape (place, hidden)
-        Of one layer.
+        Of one layer. What is on disk and does not fit is read in long stretches.
+    architecture : str
+        ``"topk"`` (Gao et al. 2024), ``"batchtopk"`` (Bussmann et al. 2024), ``"matryoshka"``
+        (Bussmann et al. 2025), ``"jumprelu"`` (Rajamanoharan et al. 2024b), ``"gated"``
+        (Rajamanoharan et al. 2024a) or ``"standard"`` (Bricken et al. 2023).
     width : int
         Number of latents.
-    k : int
-        Latents active at once.
+    k : float
+        Latents active at once, on average. Penalties are steered towards it where it cannot be
+        set.
     out : path, optional
         A new folder for `cfg.json`, `sae_weights.safetensors` (sae-lens's format) and the
         card.
@@ -64,9 +82,15 @@ def train(
         Updates, and places in each.
     learning_rate : float
         Of Adam; warmed up over the first 5% of the steps, to nothing over the last 30%.
+    patience : int, optional
+        Stop when the error on a twentieth of the places, not trained on, has not become less
+        for so many fiftieths of the steps, and take the weights of when it was least.
     seed : int
     device : str, optional
         ``"cuda"`` if there is one, else ``"cpu"``.
+    precision : {"float32", "bfloat16"}, optional
+        What products are computed in; ``"bfloat16"`` on a GPU if not given, else
+        ``"float32"``.
 
     Returns
     -------
@@ -77,166 +101,328 @@ def train(
     ------
     InputError
         `k` or `width` out of range, activations that are not finite or all alike, fewer
-        than 20 places, an `out` that exists, a device that is not there, or a training
-        that diverged.
+        than 20 places, an `out` that exists, the checkpoint of another run, a device that is
+        not there, or a training that diverged.
 
     References
     ----------
     Gao et al. 2024, Scaling and evaluating sparse autoencoders, arXiv 2406.04093.
     """
-    values = matrix(acts)
-    if width < 1 or not 1 <= k <= width:
-        raise InputError(f"width is {width} and k is {k}; it must be 1 ≤ k ≤ width.")
-    for name, number in (("steps", steps), ("batch", batch)):
-        if number < 1:
-            raise InputError(f"{name} is {number}; it must be 1 or more.")
-    if not 0 < learning_rate < float("inf"):
-        raise InputError(f"learning_rate is {learning_rate}; it must be above 0.")
-    if (values == values[0]).all():
-        raise InputError("all activations are the same; there is nothing to learn.")
-    if out is not None:
-        artefacts.refuse_existing(Path(out))
-    target = chosen_device(device)
-    held = held_out(acts, seed)
-    training = values[~held]
-    if len(training) < 20:
-        raise InputError(
-            f"there are {len(training)} places to train on, and {held.sum()} held out; "
-            "an autoencoder needs 20 at the least."
-        )
-    if width > len(training):
-        log.warning(
-            "width %d is more than the %d places to train on; they can't fill it",
-            width,
-            len(training),
-        )
-    autoencoder = _fit(training, width, k, steps, batch, learning_rate, seed, target, origin(acts))
-    about = {
-        "function": "geointerp.saes.train",
-        "architecture": "topk",
-        "width": width,
-        "k": k,
-        "steps": steps,
-        "batch": batch,
-        "learning_rate": learning_rate,
-        "seed": seed,
-        "training places": len(training),
-        "held-out places": int(held.sum()),
-        **origin(acts),
-    }
+    from geointerp.saes.trainer import Recipe
+
+    target, products = _where(device, precision)
+    recipe = Recipe(architecture, width, k, steps, batch, learning_rate, seed, products)
     with ExitStack() as stack:
         if out is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "sae"
+            scratch = stack.enter_context(tempfile.TemporaryDirectory())
+            folder, checkpoint = Path(processes.gather([scratch])[0]) / "sae", None
         else:
-            folder = stack.enter_context(artefacts.whole(Path(out)))
-        autoencoder.save_inference_model(folder)
-        # sae-lens writes its keys in another order each time
-        config = folder / "cfg.json"
-        read = json.loads(config.read_text("utf-8"))
-        config.write_text(json.dumps(read, sort_keys=True), "utf-8")
-        trained = load(folder)
-        figures = {f"held-out {key}": v for key, v in quality(trained, values[held]).items()}
-        cards.write(folder, "Sparse autoencoder", {"made by": about, "figures": figures})
-    if figures["held-out explained_variance"] < 0:
+            folder, checkpoint = Path(out), Path(f"{Path(out)}.checkpoint")
+            artefacts.refuse_existing(folder)
+        _run(acts, [recipe], [folder], checkpoint, patience=patience, seed=seed, device=target)
+        found = load(folder)
+        processes.wait()
+        return found
+
+
+def sweep(
+    acts: Any,
+    *,
+    out: str | Path,
+    architectures: Iterable[str] = ("topk",),
+    widths: Iterable[int] = (1024,),
+    ks: Iterable[float] = (16,),
+    seeds: Iterable[int] = (0,),
+    steps: int = 1000,
+    batch: int = 1024,
+    learning_rate: float = 4e-3,
+    patience: int | None = None,
+    device: str | None = None,
+    precision: str | None = None,
+) -> pd.DataFrame:
+    """Train one autoencoder for each architecture, width, sparsity and seed, on the same batches.
+
+    The activations are read once for all. Held-out places and batches are those of the first
+    seed; the seeds make the weights.
+
+    Parameters
+    ----------
+    acts, steps, batch, learning_rate, patience, device, precision
+        As for `train`.
+    out : path
+        A new folder, with a folder for each autoencoder and ``sweep.csv``.
+    architectures, widths, ks, seeds : iterable
+        As for `train`, each with each.
+
+    Returns
+    -------
+    DataFrame
+        A row for each autoencoder, indexed by its folder's name: what it is and its figures
+        on held-out places.
+
+    Raises
+    ------
+    InputError
+        As for `train`; a combination that cannot be, before anything is trained.
+    """
+    from geointerp.saes.trainer import Recipe
+
+    target, products = _where(device, precision)
+    numbers = list(seeds)
+    recipes = [
+        Recipe(architecture, width, k, steps, batch, learning_rate, seed, products)
+        for architecture in architectures
+        for width in widths
+        for k in ks
+        for seed in numbers
+    ]
+    if not recipes:
+        raise InputError(
+            "there is nothing to train: give a width, a k, a seed and an architecture."
+        )
+    if len({recipe.name for recipe in recipes}) < len(recipes):
+        raise InputError("an autoencoder is asked for twice: name each width, k and seed once.")
+    target_folder = Path(out)
+    artefacts.refuse_existing(target_folder)
+    with ExitStack() as stack:
+        part = target_folder
+        if processes.is_first():
+            part = stack.enter_context(artefacts.whole(target_folder))
+            part.mkdir()
+        folders = [part / recipe.name for recipe in recipes]
+        checkpoint = Path(f"{target_folder}.checkpoint")
+        figures = _run(
+            acts, recipes, folders, checkpoint, patience=patience, seed=numbers[0], device=target
+        )
+        rows = [
+            {"architecture": r.architecture, "width": r.width, "k": r.k, "seed": r.seed, **found}
+            for r, found in zip(recipes, figures, strict=True)
+        ]
+        names = pd.Index([recipe.name for recipe in recipes], name="sae")
+        table = pd.DataFrame(rows, index=names)
+        if processes.is_first():
+            table.to_csv(part / "sweep.csv")
+    processes.wait()
+    return table
+
+
+def _where(device: str | None, precision: str | None) -> tuple[torch.device, str]:
+    """The device, and what its products are computed in."""
+    import torch
+
+    target = torch.device(chosen_device(device))
+    return target, precision or ("bfloat16" if target.type == "cuda" else "float32")
+
+
+def _run(
+    acts: Any,
+    recipes: list[Recipe],
+    folders: list[Path],
+    checkpoint: Path | None,
+    *,
+    patience: int | None,
+    seed: int,
+    device: torch.device,
+) -> list[dict[str, float]]:
+    """Train, write and judge; the figures of each."""
+    from geointerp.saes.checkpoint import Checkpoint
+    from geointerp.saes.trainer import Trainer
+
+    if patience is not None and patience < 1:
+        raise InputError(f"patience is {patience}; it must be 1 or more.")
+    rows = Rows(acts)
+    parts = split(acts, seed, validation=patience is not None)
+    training = rows.of(parts.training)
+    if len(training) < 20:
+        raise InputError(
+            f"there are {len(training)} places to train on, and {len(parts.held_out)} held out; "
+            "an autoencoder needs 20 at the least."
+        )
+    found = _survey(training)
+    for recipe in recipes:
+        _warn_of_width(recipe, len(training))
+    trainers = [
+        Trainer(
+            recipe,
+            mean=found.mean,
+            scale=1 / found.spread,
+            places=len(training),
+            device=device,
+            about=origin(acts),
+        )
+        for recipe in recipes
+    ]
+    state = None
+    if checkpoint is not None:
+        about = {
+            "recipes": [recipe.about() for recipe in recipes],
+            "patience": patience,
+            "seed": seed,
+            "activations": found.digest,
+        }
+        state = Checkpoint(checkpoint, about)
+    weights = _train(trainers, rows, parts, state, patience=patience, seed=seed, device=device)
+    figures = [
+        _write(folder, trainer, weight, acts, rows, parts)
+        for folder, trainer, weight in zip(folders, trainers, weights, strict=True)
+    ]
+    if state is not None and processes.is_first():
+        state.remove()
+    return figures
+
+
+class _Survey(NamedTuple):
+    mean: NDArray[np.float64]
+    spread: float
+    digest: str
+
+
+def _survey(rows: Rows) -> _Survey:
+    """Mean, standard deviation over all numbers about it, and a hash, in one pass."""
+    digest = hashlib.blake2b(digest_size=16)
+    shift = rows[:1][0].astype(np.float64)
+    total, squares = np.zeros_like(shift), 0.0
+    for block in rows.blocks():
+        digest.update(block.data)
+        moved = block - shift
+        total += moved.sum(axis=0)
+        squares += float(np.vdot(moved, moved))
+    mean = total / len(rows)
+    variance = (squares / len(rows) - float(mean @ mean)) / len(mean)
+    if squares == 0 or variance <= 0:
+        raise InputError("all activations are the same; there is nothing to learn.")
+    return _Survey(mean + shift, float(np.sqrt(variance)), digest.hexdigest())
+
+
+def _warn_of_width(recipe: Recipe, places: int) -> None:
+    firings = places * recipe.k / recipe.width
+    if recipe.width > places or firings < _FEW_FIRINGS:
+        log.warning(
+            "width %d with %g active at once, for %d places to train on: a latent fires for %.1f "
+            "of them on average; they can't fill it",
+            recipe.width,
+            recipe.k,
+            places,
+            firings,
+        )
+
+
+def _train(
+    trainers: list[Trainer],
+    rows: Rows,
+    parts: Split,
+    checkpoint: Any,
+    *,
+    patience: int | None,
+    seed: int,
+    device: torch.device,
+) -> list[dict[str, torch.Tensor] | None]:
+    """Steps of all autoencoders over the same batches; the weights to keep, if not the last."""
+    import torch
+
+    from geointerp.saes.stopping import Stopping
+    from geointerp.saes.supply import Supply
+
+    recipe = trainers[0].recipe
+    stoppings = [Stopping(patience) for _ in trainers]
+    start = 0
+    saved = checkpoint.load() if checkpoint is not None else None
+    if saved is not None:
+        start, state = saved
+        log.warning("%s: going on from step %d", checkpoint.path, start)
+        for number, (trainer, stopping) in enumerate(zip(trainers, stoppings, strict=True)):
+            trainer.restore(_under(f"{number}.trainer.", state))
+            stopping.restore(_under(f"{number}.stopping.", state))
+    training = rows.of(parts.training)
+    supply = Supply(training, batch=recipe.batch, seed=seed, device=device)
+    batches = supply.from_step(start)
+    between = max(1, recipe.steps // _CHECKS)
+    for step in progress.track(range(start, recipe.steps), "train", total=recipe.steps, done=start):
+        running = [pair for pair in zip(trainers, stoppings, strict=True) if not pair[1].stopped]
+        if not running:
+            break
+        batch = next(batches)
+        for trainer, _ in running:
+            trainer.step(step, batch)
+        if patience is not None and (step + 1) % between == 0:
+            held = rows.of(parts.validation)
+            for trainer, stopping in running:
+                missed = sum(
+                    trainer.squared_error(torch.from_numpy(block).to(device))
+                    for block in held.blocks()
+                )
+                stopping.see(missed, trainer.weights)
+        if checkpoint is not None and (step + 1) % _CHECKPOINT == 0 and step + 1 < recipe.steps:
+            state = {}
+            for number, (trainer, stopping) in enumerate(zip(trainers, stoppings, strict=True)):
+                state |= {f"{number}.trainer.{k}": v for k, v in trainer.state().items()}
+                state |= {f"{number}.stopping.{k}": v for k, v in stopping.state().items()}
+            if processes.is_first():
+                checkpoint.save(step + 1, state)
+    return [stopping.best for stopping in stoppings]
+
+
+def _under(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def _write(
+    folder: Path,
+    trainer: Trainer,
+    weights: dict[str, torch.Tensor] | None,
+    acts: Any,
+    rows: Rows,
+    parts: Split,
+) -> dict[str, float]:
+    """Save an autoencoder with its card; its figures on held-out places."""
+    autoencoder = trainer.finished(weights)
+    figures: dict[str, float] = {}
+    if processes.is_first():
+        with artefacts.whole(folder) as part:
+            autoencoder.save_inference_model(part)
+            # sae-lens writes its keys in another order each time
+            config = part / "cfg.json"
+            read = json.loads(config.read_text("utf-8"))
+            config.write_text(json.dumps(read, sort_keys=True), "utf-8")
+            figures = quality(load(part), rows.of(parts.held_out))
+            cards.write(part, "Sparse autoencoder", _card(trainer.recipe, acts, parts, figures))
+    processes.wait()
+    figures = processes.gather([figures])[0]
+    if figures["explained_variance"] < 0:
         log.warning(
             "on held-out places the autoencoder explains less than their mean does: train longer, "
             "on more places, or with fewer latents"
         )
-    return trained
+    return figures
 
 
-def held_out(acts: Any, seed: int = 0) -> NDArray[np.bool_]:
-    """Which places `train` holds out.
-
-    Parameters
-    ----------
-    acts : DataArray or array_like, shape (place, hidden)
-    seed : int
-
-    Returns
-    -------
-    ndarray of bool, shape (place,)
-        A tenth of the prompts, or, where `acts` do not say of which prompts they are, of the
-        distinct vectors.
-    """
-    if "template" not in getattr(acts, "attrs", {}):
-        keys = [hashlib.blake2b(row, digest_size=16).digest() for row in matrix(acts)]
-    else:
-        keys = prompts_of(acts)["prompt"].tolist()
-    group, distinct = pd.factorize(np.asarray(keys, dtype=object))
-    order = np.random.default_rng(seed).permutation(len(distinct))
-    return np.isin(group, order[: max(1, round(HOLDOUT * len(distinct)))])
-
-
-def _fit(
-    values: NDArray[np.float32],
-    width: int,
-    k: int,
-    steps: int,
-    batch: int,
-    learning_rate: float,
-    seed: int,
-    device: torch.device,
-    about: dict[str, Any],
-) -> Any:
-    import torch
-    from sae_lens import TopKTrainingSAE, TopKTrainingSAEConfig
-    from sae_lens.saes.sae import SAEMetadata, TrainStepInput
-
-    mean = values.mean(axis=0, dtype=np.float64)
-    spread = float(np.sqrt(((values - mean) ** 2).mean(dtype=np.float64)))
-    scale = 1 / spread
-    data = torch.from_numpy(values).to(device) * scale
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        config = TopKTrainingSAEConfig(
-            d_in=values.shape[1],
-            d_sae=width,
-            k=k,
-            device=str(device),
-            metadata=SAEMetadata(**about),
-        )
-        autoencoder = TopKTrainingSAE(config)
-    autoencoder.b_dec.data = torch.from_numpy((mean * scale).astype(np.float32)).to(device)
-    optimizer = torch.optim.Adam(autoencoder.parameters(), lr=learning_rate)
-    silent = torch.zeros(width, dtype=torch.long, device=device)
-    rows = _batches(len(values), batch, seed)
-    for step in progress.track(range(steps), "train"):
-        share = min((step + 1) / max(1, 0.05 * steps), 1.0, (steps - step) / max(1, 0.3 * steps))
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * share
-        inputs = data[torch.from_numpy(next(rows)).to(device)]
-        output = autoencoder.training_forward_pass(
-            TrainStepInput(
-                sae_in=inputs,
-                coefficients={},
-                dead_neuron_mask=silent > len(values),
-                n_training_steps=step,
-                is_logging_step=False,
-            )
-        )
-        output.loss.backward()
-        torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        fired = (output.feature_acts > 0).any(dim=0)
-        silent = torch.where(fired, 0, silent + len(inputs))
-    if not all(bool(torch.isfinite(p).all()) for p in autoencoder.parameters()):
-        raise InputError(
-            f"the training diverged: its weights are not finite; learning_rate is {learning_rate}, "
-            "make it smaller."
-        )
-    autoencoder.fold_activation_norm_scaling_factor(scale)
-    return autoencoder
-
-
-def _batches(count: int, size: int, seed: int) -> Any:
-    """Rows of full batches without end, every row once a round."""
-    random = np.random.default_rng([seed, 1])
-    size = min(size, count)
-    left = np.empty(0, dtype=np.int64)
-    while True:
-        while len(left) < size:
-            left = np.concatenate([left, random.permutation(count)])
-        yield left[:size]
-        left = left[size:]
+def _card(
+    recipe: Recipe, acts: Any, parts: Split, figures: dict[str, float]
+) -> dict[str, dict[str, Any]]:
+    """What it is, of which data, how good and what not to take it for."""
+    data: dict[str, Any] = {
+        "training places": len(parts.training),
+        "validation places": len(parts.validation),
+        "held-out places": len(parts.held_out),
+    }
+    coords = getattr(acts, "coords", {})
+    if "lon" in coords and "lat" in coords:
+        for name in ("lon", "lat"):
+            low, high = (float(f(coords[name])) for f in (np.min, np.max))
+            data[name] = f"{low:.2f} to {high:.2f}"
+    if "country" in coords:
+        counts = pd.Series(coords["country"].values).value_counts()
+        data["countries"] = len(counts)
+        data["most places in"] = ", ".join(f"{c} {n}" for c, n in counts.head(5).items())
+    firings = len(parts.training) * recipe.k / recipe.width
+    return {
+        "made by": {"function": "geointerp.saes.train", **recipe.about(), **origin(acts)},
+        "data": data,
+        "figures": {f"held-out {name}": value for name, value in figures.items()},
+        "limits": {
+            "prompts": "Of other templates, pools, layers or models it has seen nothing.",
+            "places": "It knows what the training places fill: a latent fires for "
+            f"{firings:.0f} of them on average.",
+            "features": "Another seed gives other latents; see geointerp.saes.stability.",
+        },
+    }

@@ -1,0 +1,130 @@
+"""What a step of training minimises: sae-lens's losses, those of TopK's kin made sparse."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+from geointerp.saes.active import Active, Decoded, PreActivation
+
+# those whose active latents are the largest pre-activations
+TOPK = ("topk", "batchtopk", "matryoshka_batchtopk")
+
+
+class Loss(NamedTuple):
+    """A loss, and what was active.
+
+    Attributes
+    ----------
+    value : Tensor, scalar
+    fired : Tensor of bool, shape (latent,)
+    active : Tensor, scalar
+        Latents above 0, over all rows.
+    """
+
+    value: torch.Tensor
+    fired: torch.Tensor
+    active: torch.Tensor
+
+
+def loss(
+    autoencoder: Any,
+    inputs: torch.Tensor,
+    *,
+    dead: torch.Tensor,
+    step: int,
+    coefficients: dict[str, float],
+) -> Loss:
+    """The loss of a batch, as sae-lens's ``training_forward_pass`` has it.
+
+    Parameters
+    ----------
+    autoencoder : sae_lens.TrainingSAE
+    inputs : Tensor, shape (n, d)
+    dead : Tensor of bool, shape (latent,)
+        Latents to be revived.
+    step : int
+    coefficients : dict of str to float
+        Of sae-lens's penalties.
+    """
+    if autoencoder.cfg.architecture() in TOPK:
+        return _of_topk(autoencoder, inputs, dead)
+    from sae_lens.saes.sae import TrainStepInput
+
+    output = autoencoder.training_forward_pass(
+        TrainStepInput(
+            sae_in=inputs,
+            coefficients=coefficients,
+            dead_neuron_mask=dead,
+            n_training_steps=step,
+            is_logging_step=False,
+        )
+    )
+    above = output.feature_acts > 0
+    return Loss(output.loss, above.any(0), above.sum())
+
+
+def _of_topk(autoencoder: Any, inputs: torch.Tensor, dead: torch.Tensor) -> Loss:
+    """TopK (Gao et al. 2024), BatchTopK (Bussmann et al. 2024) and Matryoshka (idem 2025).
+
+    Pre-activations are ranked by the length of what they decode to. The lengths cancel where
+    values are decoded, so that no gradient goes through them.
+    """
+    w_enc, b_enc, w_dec, b_dec = (
+        getattr(autoencoder, name) for name in ("W_enc", "b_enc", "W_dec", "b_dec")
+    )
+    with torch.no_grad():
+        centred = inputs - b_dec
+        pre = torch.addmm(b_enc, centred, w_enc).to(w_enc.dtype)
+        length = w_dec.norm(dim=1)
+        active = _largest(autoencoder, pre * length)
+    value = PreActivation.apply(centred, w_enc, b_enc, b_dec, pre, active).relu()
+
+    missed = Decoded.apply(value, w_dec, active) + b_dec - inputs
+    total = _squares(missed)
+    if autoencoder.cfg.architecture() == "matryoshka_batchtopk":
+        for width in autoencoder.cfg.matryoshka_widths[:-1]:
+            inner = torch.where(active.latent < width, value, 0)
+            total = total + _squares(Decoded.apply(inner, w_dec, active) + b_dec - inputs)
+    if bool(dead.any()):
+        total = total + _revival(autoencoder, inputs, missed.detach(), dead, length)
+
+    above = value.detach() > 0
+    if hasattr(autoencoder, "update_topk_threshold"):
+        autoencoder.update_topk_threshold(value.detach() * length[active.latent])
+    fired = torch.zeros_like(dead)
+    fired[active.latent[above]] = True
+    return Loss(total, fired, above.sum())
+
+
+def _largest(autoencoder: Any, rank: torch.Tensor) -> Active:
+    """The k largest of each row, or k times as many as there are rows of the whole batch."""
+    n, latents = rank.shape
+    k = autoencoder.cfg.k
+    if autoencoder.cfg.architecture() == "topk":
+        return Active.of_rows(rank.topk(k, dim=1, sorted=False).indices, latents)
+    chosen = rank.relu_().view(-1).topk(int(k * n), sorted=False).indices
+    return Active.of_batch(chosen, n, latents)
+
+
+def _revival(
+    autoencoder: Any,
+    inputs: torch.Tensor,
+    missed: torch.Tensor,
+    dead: torch.Tensor,
+    length: torch.Tensor,
+) -> torch.Tensor:
+    """Latents that are dead learn what the others miss (Gao et al. 2024, appendix A.2)."""
+    number = dead.nonzero().squeeze(1)
+    pre = (inputs - autoencoder.b_dec) @ autoencoder.W_enc[:, number] + autoencoder.b_enc[number]
+    most = inputs.shape[1] // 2
+    k = min(most, len(number))
+    chosen = (pre.detach() * length[number]).topk(k, dim=1, sorted=False).indices
+    value = torch.zeros_like(pre).scatter(1, chosen, pre.gather(1, chosen))
+    scale = autoencoder.cfg.aux_loss_coefficient * min(len(number) / most, 1.0)
+    return scale * _squares(value @ autoencoder.W_dec[number] + missed)
+
+
+def _squares(missed: torch.Tensor) -> torch.Tensor:
+    return missed.square().sum(1).mean()
