@@ -165,7 +165,7 @@ def test_two_processes_add_up(tmp_path):
         from geointerp.probes.crossfit import crossfit, plan
         from geointerp.probes.splits import RandomKFold
 
-        moments._BLOCK_ROWS = 50
+        moments._ROWS_SUMMED = moments._ROWS_PREDICTED = 50
         random = np.random.default_rng(0)
         x = random.normal(size=(300, 20))
         y = x[:, :2] + random.normal(size=(300, 2))
