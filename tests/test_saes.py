@@ -8,7 +8,6 @@ from conftest import synthetic_acts
 
 import geointerp as gi
 from geointerp.errors import InputError
-from geointerp.saes import training
 
 
 def dictionary(n=4000, d=24, width=32, active=2, seed=0):
@@ -58,7 +57,13 @@ def test_the_card_holds_the_held_out_figures(trained):
     card = gi.cards.read(out)
     for name, value in gi.saes.quality(sae, values[held]).items():
         assert card["figures"][f"held-out {name}"] == pytest.approx(value)
-    assert card["made by"]["held-out places"] == 400
+    assert card["data"] == {
+        "training places": 3600,
+        "validation places": 0,
+        "held-out places": 400,
+    }
+    assert card["made by"]["architecture"] == "topk"
+    assert "a latent fires for 180 of them on average" in card["limits"]["places"]
 
 
 def test_quality_by_hand(trained):
@@ -142,10 +147,13 @@ def test_a_training_that_diverges_writes_nothing(tmp_path):
 def test_what_an_autoencoder_cannot_do_is_said(caplog):
     values = np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
     gi.saes.train(values, width=100, k=50, steps=1, batch=16)
-    assert "width 100 is more than the 54 places to train on" in caplog.text
+    assert "width 100 with 50 active at once, for 54 places to train on" in caplog.text
+    caplog.clear()
+    gi.saes.train(values, width=20, k=2, steps=1, batch=16)
+    assert "a latent fires for 5.4 of them on average; they can't fill it" in caplog.text
     caplog.clear()
     gi.saes.train(values, width=4, k=2, steps=200, batch=16)
-    assert "more than the" not in caplog.text
+    assert "can't fill it" not in caplog.text
     gi.saes.train(10 + values, width=4, k=2, steps=1, learning_rate=10, batch=16)
     assert "explains less than their mean does" in caplog.text
 
@@ -174,12 +182,6 @@ def test_activations_of_another_kind_are_refused(gpt2, few, caplog, tmp_path):
     bare = acts.sel(layer=1).assign_attrs({"units": "none"})
     del bare.attrs["model"]
     gi.saes.encode(gi.saes.train(bare, **options), bare)
-
-
-def test_batches_are_full_and_use_every_row():
-    rows = training._batches(10, 4, 0)
-    drawn = np.concatenate([next(rows) for _ in range(5)])
-    assert sorted(drawn) == sorted([*range(10), *range(10)])
 
 
 def test_encoding_is_the_autoencoders_own():
@@ -221,6 +223,12 @@ def test_bad_input(tmp_path):
         ({"steps": 0}, "steps is 0"),
         ({"learning_rate": -1}, "learning_rate is -1"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"batch": 0}, "batch is 0"),
+        ({"k": 1.5}, "k is 1.5; of a TopK"),
+        ({"architecture": "relu"}, "architecture is 'relu'; it must be one of topk, batchtopk"),
+        ({"precision": "int8"}, "precision is 'int8'"),
+        ({"patience": 0}, "patience is 0"),
+        ({"device": "nowhere"}, "nowhere"),
     ]:
         with pytest.raises(InputError, match=said):
             gi.saes.train(values, **{"width": 4, "k": 2, **options})

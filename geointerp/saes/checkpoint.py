@@ -56,7 +56,7 @@ class Checkpoint:
             raise InputError(
                 f"{self.path}: not a readable checkpoint; delete it to train from the start."
             ) from error
-        for key in sorted({*about, *self._about}):
+        for key in {**self._about, **about}:
             if about.get(key) != self._about.get(key):
                 raise InputError(
                     f"{self.path}: the checkpoint of another run ({key} {about.get(key)!r}, here "
