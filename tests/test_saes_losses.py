@@ -4,7 +4,7 @@ import torch
 
 from geointerp.saes.active import Active, Decoded
 from geointerp.saes.architectures import build
-from geointerp.saes.losses import loss
+from geointerp.saes.losses import largest, loss
 
 
 def made(architecture, *, size=24, width=96, k=5, seed=0):
@@ -74,6 +74,19 @@ def test_other_losses_are_sae_lens_own(architecture):
     found = loss(ours, inputs, dead=dead, step=0, coefficients=coefficients)
     assert found.value == wanted.loss
     assert found.active == (wanted.feature_acts > 0).sum()
+
+
+@pytest.mark.parametrize(
+    ("n", "count", "k"), [(40, 1024, 16), (7, 96, 2), (3, 50, 9), (1, 6144, 37)]
+)
+def test_the_largest_are_found_by_groups(n, count, k):
+    values = torch.randn(n, count, generator=torch.Generator().manual_seed(0))
+    values[:, : count // 3] += 2  # neighbours
+    wanted = values.topk(k, dim=1).indices
+    np.testing.assert_array_equal(largest(values, k).sort(1).values, wanted.sort(1).values)
+    # of equals, each is taken once
+    ties = largest(torch.zeros(n, count), k)
+    assert all(len(set(row)) == k for row in ties.tolist())
 
 
 def test_rows_without_latents_decode_to_nothing():

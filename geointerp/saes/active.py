@@ -7,11 +7,15 @@ rounding, when they are made of the active ones.
 
 from __future__ import annotations
 
+import warnings
 from functools import cached_property
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+
+# that its interface may change; one of its functions is used
+warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
 
 
 class Active:
@@ -71,10 +75,10 @@ def _of_latents(active: Active, weight: torch.Tensor, rows: torch.Tensor) -> tor
 
 
 class PreActivation(torch.autograd.Function):
-    """Pre-activations of active latents, out of all that were computed.
+    """Pre-activations of active latents, which were computed before, with their gradients.
 
     ``apply(centred, w_enc, b_enc, b_dec, pre, active)``, with shapes (n, d), (d, latent),
-    (latent,), (d,) and (n, latent), gives (active,). `centred` are activations less `b_dec`,
+    (latent,), (d,) and (active,), gives `pre`. `centred` are activations less `b_dec`,
     which has its gradient from here; the activations have none.
     """
 
@@ -82,10 +86,10 @@ class PreActivation(torch.autograd.Function):
     def forward(
         ctx: Any, centred: Any, w_enc: Any, b_enc: Any, b_dec: Any, pre: Any, active: Active
     ) -> Any:
-        """Pick them."""
+        """As they are."""
         ctx.active = active
         ctx.save_for_backward(centred, w_enc)
-        return pre[active.row, active.latent]
+        return pre.clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
