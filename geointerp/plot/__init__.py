@@ -5,6 +5,7 @@ Maps are in Equal Earth, which shows areas as large as they are.
 """
 
 from geointerp.plot.curves import r2_by_layer, recall_area, spectrum
+from geointerp.plot.fidelity import fidelity
 from geointerp.plot.globe import CENTER, equal_earth, outlines, world
 from geointerp.plot.maps import activation_map, error_map, probe_map, rating_map
 
@@ -13,6 +14,7 @@ __all__ = [
     "activation_map",
     "equal_earth",
     "error_map",
+    "fidelity",
     "outlines",
     "probe_map",
     "r2_by_layer",
