@@ -171,3 +171,12 @@ def read_sae_as_peer(acts, *args):
     values = torch.from_numpy(acts.values)
     with torch.no_grad():
         return sae.encode(values).numpy(), sae(values).numpy()
+
+
+def capture(out, places, *args, **options):
+    """A model's revision and the card of its activations."""
+    import geointerp as gi
+
+    model = gi.models.load(*args, device="cpu", **options)
+    gi.activations.capture(model, places, out=out)
+    return model.revision, gi.cards.read(out)["made by"]

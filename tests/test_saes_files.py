@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import synthetic_acts
-from hub import Hub, commit, process, read_sae, read_sae_as_peer
+from hub import Hub, capture, commit, process, read_sae, read_sae_as_peer
 from safetensors.torch import save_file
+from transformers import LlamaConfig, LlamaForCausalLM
 
 import geointerp as gi
 from geointerp.errors import InputError
@@ -360,3 +361,37 @@ def test_releases_whose_weights_are_pickles_are_refused(served):
         with pytest.raises(InputError, match="its weights are pickles"):
             served.run(read_sae, activations(), *name)
     assert len(served.hub.asked) == before
+
+
+# models, from the same hub
+
+
+def test_a_model_by_its_revision(served, toponym, few, tmp_path):
+    config = LlamaConfig(
+        vocab_size=len(toponym.tokenizer),
+        hidden_size=8,
+        intermediate_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+    )
+    weights = {}
+    for seed, revision in enumerate(["main", "abc"]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+        model.save_pretrained(served.root / "owner/tiny" / revision)
+        toponym.tokenizer.save_pretrained(served.root / "owner/tiny" / revision)
+        weights[revision] = gi.models.wrap(model.eval(), toponym.tokenizer).fingerprint
+        for name in (revision, commit("owner/tiny", revision)):
+            sha, card = served.run(capture, tmp_path / name, few, "owner/tiny", revision=name)
+            assert sha == card["revision"] == commit("owner/tiny", revision)
+            assert card["weights_sha256"] == weights[revision]
+    assert weights["main"] != weights["abc"]
+    sha, _ = served.run(capture, tmp_path / "default", few, "owner/tiny")
+    assert sha == commit("owner/tiny", "main")
+    with pytest.raises(InputError, match="xyz"):
+        served.run(capture, tmp_path / "none", few, "owner/tiny", revision="xyz")
+    with served.hub.gone():
+        sha, _ = served.run(capture, tmp_path / "cached", few, "owner/tiny", revision="abc")
+        assert sha == commit("owner/tiny", "abc")
+        with pytest.raises(InputError, match=r"model owner/other: .*connect"):
+            served.run(capture, tmp_path / "gone", few, "owner/other")
