@@ -28,6 +28,7 @@ class Hub:
     def __init__(self, root):
         self.root = root
         self.asked = []
+        self.breaks_off = False
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -119,12 +120,22 @@ class Hub:
             request.send_header(name, value)
         request.end_headers()
         if request.command == "GET":
-            request.wfile.write(content)
+            request.wfile.write(content[: len(content) // 2] if self.breaks_off else content)
+
+
+_waits = []
 
 
 def _hurry():
     # a client that meets no hub asks six times, and waits for longer each time
-    time.sleep = lambda _: None
+    time.sleep = _waits.append
+
+
+def waits():
+    """How long the process would have waited since it was last asked, in seconds."""
+    found = sum(_waits)
+    _waits.clear()
+    return found
 
 
 @contextmanager

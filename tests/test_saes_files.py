@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import synthetic_acts
-from hub import Hub, capture, commit, process, read_sae, read_sae_as_peer
+from hub import Hub, capture, commit, process, read_sae, read_sae_as_peer, waits
 from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -156,6 +156,7 @@ def test_files_that_are_broken(tmp_path):
         '"jumprelu"',
         "{",
         '{"architecture": "nonsense", "dtype": "float32"}',
+        '{"architecture": "jumprelu", "dtype": "float32", "metadata": "none"}',
     ):
         (tmp_path / "lens" / "cfg.json").write_text(text)
         with pytest.raises(
@@ -318,7 +319,7 @@ def test_what_the_hub_does_not_have(served):
 
 
 def test_without_a_network(served):
-    acts = activations()
+    acts, waited = activations(), []
     write_npz(served.root / "someone/cached/main/x", arrays())
     served.run(read_sae, acts, "someone/cached", "x")
     with served.hub.gone():
@@ -328,20 +329,34 @@ def test_without_a_network(served):
             ("gemma-scope-2b-pt-res", "embedding/width_4k/average_l0_44"),
             ("gemma-scope-2-270m-pt-res", "layer_12_width_16k_l0_small"),
         ]:
+            served.run(waits)
             with pytest.raises(
                 InputError, match=r"it is not in the cache, and the Hub cannot be reached\.$"
             ) as caught:
                 served.run(read_sae, acts, *name)
             assert str(caught.value).startswith(", ".join(name))
+            waited.append(served.run(waits))
+    # the Hub is not waited for again for the second layout
+    assert 0 < waited[0] == waited[1]
+
+
+def test_a_download_that_breaks_off(served):
+    acts = activations()
+    write_npz(served.root / "someone/broken/main/x", arrays())
+    served.hub.breaks_off = True
+    try:
+        with pytest.raises(InputError, match=r"^someone/broken, x: "):
+            served.run(read_sae, acts, "someone/broken", "x")
+    finally:
+        served.hub.breaks_off = False
+    assert_equal(served.run(read_sae, acts, "someone/broken", "x"), jumprelu(arrays(), acts))
 
 
 def test_releases_and_ids_that_there_are_not():
     with pytest.raises(InputError, match=r"neither a release .* there are gemma-scope-2b-pt-res, "):
         gi.saes.load("gemma-scope-2b-pt-re", "layer_3")
-    with pytest.raises(
-        InputError, match=r"no 'layer_3/wide'; there are layer_3/width_\S+, .* 311 more"
-    ):
-        gi.saes.load("gemma-scope-2b-pt-res", "layer_3/wide")
+    with pytest.raises(InputError, match=r"no 'layer_3'; there are layer_3/width_\S+, .* 311 more"):
+        gi.saes.load("gemma-scope-2b-pt-res", "layer_3")
     with pytest.raises(InputError, match=r"no 'nought'; there are blocks.12.hook_resid_post.$"):
         gi.saes.load("gemma-2b-it-res-jb", "nought")
 
