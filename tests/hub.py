@@ -29,6 +29,7 @@ class Hub:
         self.root = root
         self.asked = []
         self.breaks_off = False
+        self.gated = set()
         hub = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -76,6 +77,8 @@ class Hub:
         if asked is None or not (self.root / asked[1]).is_dir():
             return self._refuse(request, "RepoNotFound", 401)
         repository, verb, revision, file = asked.groups()
+        if repository in self.gated:
+            return self._refuse(request, "GatedRepo", 403)
         names = [folder.name for folder in (self.root / repository).iterdir()]
         of_commit = {commit(repository, name): name for name in names}
         revision = of_commit.get(revision, revision or "main")

@@ -298,8 +298,11 @@ def test_an_autoencoder_by_its_revision(served):
 
 def test_what_the_hub_does_not_have(served):
     write_npz(served.root / "someone/some/main" / "x", arrays())
+    write_npz(served.root / "someone/gated/main" / "x", arrays())
+    served.hub.gated.add("someone/gated")
     for source, folder, said in [
         ("someone/none", "x", "someone/none, x: the Hub has no such repository, or it is private"),
+        ("someone/gated", "x", "someone/gated, x: its repository asks for an agreement"),
         ("someone/some", "y", "someone/some, y: its repository has no sparse autoencoder there"),
         ("google/gemma-scope-9b-pt-res", "layer_0/width_16k/average_l0_11", "no such repository"),
     ]:
@@ -345,7 +348,7 @@ def test_a_download_that_breaks_off(served):
     write_npz(served.root / "someone/broken/main/x", arrays())
     served.hub.breaks_off = True
     try:
-        with pytest.raises(InputError, match=r"^someone/broken, x: "):
+        with pytest.raises(InputError, match=r"^someone/broken, x: the download failed: "):
             served.run(read_sae, acts, "someone/broken", "x")
     finally:
         served.hub.breaks_off = False

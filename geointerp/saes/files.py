@@ -85,7 +85,7 @@ def load(
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        said = hub.said(error)
         # numpy's words tell how to load one all the same
         if "pickle" in said:
             said = "it holds a pickle, which is not loaded"

@@ -137,7 +137,14 @@ def reason(error: Exception) -> str | None:
         return "its repository has no such revision"
     if isinstance(error, errors.EntryNotFoundError):
         return "its repository has no sparse autoencoder there"
+    if isinstance(error, errors.HTTPError):
+        return f"the download failed: {said(error)}"
     return None
+
+
+def said(error: Exception) -> str:
+    """What an error says, on one line."""
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def _some(wanted: str, there: Mapping[str, object]) -> str:
