@@ -213,6 +213,9 @@ def load(
     }
     try:
         config = transformers.AutoConfig.from_pretrained(where, **options)
+        # the tokenizer and the weights are of the commit that the config is of
+        commit = None if local else _commit(where, revision)
+        options["revision"] = commit or revision
         loader = _loader(config)
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, **options)
         # weights that come as a pickle are refused
@@ -242,7 +245,15 @@ def load(
     if not tokenizer("Paris")["input_ids"]:
         raise InputError(f"model {name}: it comes without a tokenizer's files, or with empty ones.")
     called = str(Path(where).resolve()) if local and str(name) != "toponym" else str(name)
-    return Model(model.eval(), tokenizer, called, getattr(config, "_commit_hash", None))
+    return Model(model.eval(), tokenizer, called, commit)
+
+
+def _commit(name: str, revision: str | None) -> str | None:
+    """The commit that a revision in the cache is at, by the folder that its config is in."""
+    from huggingface_hub import try_to_load_from_cache
+
+    config = try_to_load_from_cache(name, "config.json", revision=revision)
+    return Path(config).parent.name if isinstance(config, str) else None
 
 
 def _loader(config: Any) -> Any:

@@ -12,6 +12,8 @@ places is held out, and what counts has q ≤ .01, two-sided, over all neurons o
     python saes/de_sabbata.py --model mistralai/Mistral-7B-Instruct-v0.2 --places geonames.csv
 """
 
+from typing import Any
+
 import geopandas as gpd
 import numpy as np
 import torch
@@ -49,9 +51,9 @@ def of_areas(places: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return places.dropna(subset=["area", "region"]).reset_index(drop=True)
 
 
-def regional(values: object, places: gpd.GeoDataFrame, seed: int, *, ours: bool) -> str:
+def regional(values: Any, places: gpd.GeoDataFrame, seed: int, *, ours: bool) -> str:
     """How many columns are clustered in at least one area, with I ≥ .3 and with any."""
-    strong, any_ = 0, 0
+    strong, any_ = np.zeros((2, values.shape[1]), bool)
     for area, (_, _, plane) in AREAS.items():
         here = np.flatnonzero(places["area"] == area)
         some = places.iloc[here]

@@ -1,4 +1,5 @@
 import itertools
+import sys
 
 import anndata
 import numpy as np
@@ -10,7 +11,6 @@ from scipy import sparse
 
 import geointerp as gi
 from geointerp.errors import InputError
-from geointerp.saes import stability as module
 from geointerp.saes.reading import (
     activation_histogram,
     neighbours,
@@ -213,7 +213,7 @@ def matched(a, b):
 @pytest.mark.parametrize("widths", [(5, 5), (4, 6), (6, 4)])
 def test_stability_by_hand(widths, monkeypatch):
     # a chunk's end inside the matrix
-    monkeypatch.setattr(module, "_AT_ONCE", 3)
+    monkeypatch.setattr(sys.modules["geointerp.saes.stability"], "_AT_ONCE", 3)
     a, b = (drawn(w, 3, seed=3 + i) * 7 for i, w in enumerate(widths))
     latents, pairs = stability(autoencoder(a), autoencoder(b))
     few, many = (0, 1) if widths[0] <= widths[1] else (1, 0)

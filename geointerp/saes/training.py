@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import tempfile
 from collections.abc import Iterable
@@ -18,7 +17,8 @@ from numpy.typing import NDArray
 from geointerp import artefacts, cards, processes, progress
 from geointerp.errors import InputError
 from geointerp.models import chosen_device
-from geointerp.saes.files import load
+from geointerp.saes.card import describe
+from geointerp.saes.files import load, save
 from geointerp.saes.quality import quality
 from geointerp.saes.rows import Rows, origin
 from geointerp.saes.split import Split, split
@@ -379,13 +379,10 @@ def _write(
     figures: dict[str, float] = {}
     if processes.is_first():
         with artefacts.whole(folder) as part:
-            autoencoder.save_inference_model(part)
-            # sae-lens writes its keys in another order each time
-            config = part / "cfg.json"
-            read = json.loads(config.read_text("utf-8"))
-            config.write_text(json.dumps(read, sort_keys=True), "utf-8")
+            save(autoencoder, part)
             figures = quality(load(part), rows.of(parts.held_out))
-            cards.write(part, "Sparse autoencoder", _card(trainer.recipe, acts, parts, figures))
+            about = describe(trainer.recipe, acts, parts, figures)
+            cards.write(part, "Sparse autoencoder", about)
     processes.wait()
     figures = processes.gather([figures])[0]
     if figures["explained_variance"] < 0:
@@ -394,35 +391,3 @@ def _write(
             "on more places, or with fewer latents"
         )
     return figures
-
-
-def _card(
-    recipe: Recipe, acts: Any, parts: Split, figures: dict[str, float]
-) -> dict[str, dict[str, Any]]:
-    """What it is, of which data, how good and what not to take it for."""
-    data: dict[str, Any] = {
-        "training places": len(parts.training),
-        "validation places": len(parts.validation),
-        "held-out places": len(parts.held_out),
-    }
-    coords = getattr(acts, "coords", {})
-    if "lon" in coords and "lat" in coords:
-        for name in ("lon", "lat"):
-            low, high = (float(f(coords[name])) for f in (np.min, np.max))
-            data[name] = f"{low:.2f} to {high:.2f}"
-    if "country" in coords:
-        counts = pd.Series(coords["country"].values).value_counts()
-        data["countries"] = len(counts)
-        data["most places in"] = ", ".join(f"{c} {n}" for c, n in counts.head(5).items())
-    firings = len(parts.training) * recipe.k / recipe.width
-    return {
-        "made by": {"function": "geointerp.saes.train", **recipe.about(), **origin(acts)},
-        "data": data,
-        "figures": {f"held-out {name}": value for name, value in figures.items()},
-        "limits": {
-            "prompts": "Of other templates, pools, layers or models it has seen nothing.",
-            "places": "It knows what the training places fill: a latent fires for "
-            f"{firings:.0f} of them on average.",
-            "features": "Another seed gives other latents; see geointerp.saes.stability.",
-        },
-    }
