@@ -58,8 +58,9 @@ def regional(values: Any, places: gpd.GeoDataFrame, seed: int, *, ours: bool) ->
         here = np.flatnonzero(places["area"] == area)
         some = places.iloc[here]
         graph = gi.spatial.knn(some if ours else some.to_crs(plane), k=8)
-        way = "two-sided" if ours else "greater"
-        table = gi.spatial.moran(values[here], graph, seed=seed, alternative=way, min_active=1)
+        # so many that a q of .01 can be reached
+        way = {"alternative": "two-sided", "permutations": 9999} if ours else {"min_active": 1}
+        table = gi.spatial.moran(values[here], graph, seed=seed, **way)
         low = ((table["q"] <= 0.01) if ours else (table["p"] < 0.01)).to_numpy()
         strong, any_ = strong | (low & (table["I"] >= 0.3).to_numpy()), any_ | low
     return f"{strong.sum()} ({any_.sum()} whatever their I)"

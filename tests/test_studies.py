@@ -3,17 +3,25 @@
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import torch
 
-STUDIES = Path(__file__).parents[1] / "probes"
+import geointerp as gi
+
+ROOT = Path(__file__).parents[1]
 FEW = {"min_population": 1_500_000, "seed": 1}
 
 
-def study(name):
-    spec = importlib.util.spec_from_file_location(name, STUDIES / f"{name}.py")
+def script(name, folder="probes"):
+    spec = importlib.util.spec_from_file_location(name, ROOT / folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return getattr(module, name)
+    return module
+
+
+def study(name, folder="probes"):
+    return getattr(script(name, folder), name)
 
 
 def test_resolution(tmp_path):
@@ -55,3 +63,58 @@ def test_how_is_it_held(tmp_path):
     neurons = pd.read_csv(tmp_path / "neurons.csv")
     assert len(neurons) == 256
     assert neurons["r2"][0] > 5 * neurons["shuffled_r2"][0]
+
+
+def test_sweep(tmp_path, capsys):
+    options = {"min_population": 300_000, "architectures": ["topk"], "steps": 150}
+    study("sweep", "saes")(
+        widths=[64, 512], ks=[4, 32], seeds=[0, 1], out=str(tmp_path / "sweep"), **options
+    )
+    table = pd.read_csv(tmp_path / "sweep" / "sweep.csv", index_col="sae")["explained_variance"]
+    assert len(table) == 8
+    assert table["topk-512-32-seed0"] > table["topk-512-4-seed0"]
+    assert table["topk-64-32-seed0"] > table["topk-64-4-seed0"]
+    assert (tmp_path / "sweep" / "fidelity.png").exists()
+    # fewer latents are more often the same ones
+    said = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
+    assert float(said["topk-64-32-seed0"][-1]) > float(said["topk-512-4-seed0"][-1])
+
+
+def test_de_sabbata_counts_neurons_by_the_areas(capsys):
+    module = script("de_sabbata", "saes")
+    places = module.of_areas(gi.places.load("geonames", min_population=40_000))
+    assert set(places["area"]) == {"GB", "IT", "NY"}
+    # the same codes mean other regions elsewhere
+    assert set(places.loc[places["area"] == "IT", "region"]) <= set(
+        list(module.REGIONS.values())[8:]
+    )
+    assert set(places.loc[places["country"] == "US", "region"]) <= set(
+        list(module.REGIONS.values())[4:8]
+    )
+    assert places.loc[places["name"] == "Turin", "region"].item() == "Piedmont"
+    north = places.geometry.y.to_numpy()
+    random = np.random.default_rng(0).normal(size=len(places))
+    only_italy = np.where(places["area"] == "IT", north, random)
+    values = np.stack([north, random, only_italy], axis=1)
+    for ours in (False, True):
+        assert module.regional(values, places, 0, ours=ours) == "2 (2 whatever their I)"
+
+
+def test_de_sabbata_holds_nothing_out(capsys):
+    # the mean over all tokens is that of the model's own pass, with what begins the text
+    module = script("de_sabbata", "saes")
+    model = gi.models.load("toponym")
+    found = module.whole_mean(model, ["Turin, Piedmont"], [1, 4])
+    inputs = model.tokenizer("Turin, Piedmont", return_tensors="pt")
+    kept = []
+    handle = model.blocks[4].mlp.register_forward_pre_hook(lambda _, given: kept.append(given[0]))
+    with torch.no_grad():
+        model.model(**inputs)
+    handle.remove()
+    assert inputs["input_ids"].shape[1] == kept[0].shape[1]
+    np.testing.assert_allclose(found[0, 1], kept[0][0].mean(0), rtol=1e-5, atol=1e-6)
+    values = np.random.default_rng(0).normal(size=(100, 16)).astype(np.float32)
+    latents = module.published_autoencoder(values, 1, 0)
+    assert latents.shape == (100, 128)
+    assert ((latents > 0).sum(1) <= 8).all()
+    assert (module.published_autoencoder(values, 2, 0) != latents).any()

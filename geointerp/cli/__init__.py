@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from geointerp.cli.capture import capture_activations, list_sites, run_demo, show_places
-from geointerp.cli.features import encode_places, map_features, train_sae, write_atlas
+from geointerp.cli.features import map_features, write_atlas
 from geointerp.cli.probe import probe_layers
 from geointerp.cli.ratings import predict_ratings, score_ratings
+from geointerp.cli.saes import encode_places, sweep_saes, train_sae
 
 # functions are not called as the rooms are: the parser looks their names up in the package,
 # which would import the room
@@ -22,6 +23,7 @@ _COMMANDS: dict[str, Any] = {
     "sae": {
         "_help": "Train and use sparse autoencoders.",
         "train": train_sae,
+        "sweep": sweep_saes,
         "encode": encode_places,
     },
     "moran": map_features,

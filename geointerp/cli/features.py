@@ -1,4 +1,4 @@
-"""Commands for features: sae train, sae encode, moran, atlas."""
+"""Commands for features: moran, atlas."""
 
 from __future__ import annotations
 
@@ -7,96 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from geointerp import artefacts
-from geointerp.cli.reading import anndata_of, check_seed, csv_of, fingerprint, one_layer, one_prompt
+from geointerp.cli.reading import anndata_of, check_seed, csv_of, fingerprint
 from geointerp.errors import InputError
-
-
-def train_sae(
-    acts: str,
-    *,
-    layer: int,
-    prompt: int | None = None,
-    out: str = "run/sae",
-    width: int = 1024,
-    k: int = 16,
-    steps: int = 1000,
-    batch: int = 1024,
-    learning_rate: float = 4e-3,
-    seed: int = 0,
-    device: str | None = None,
-) -> None:
-    """Train a sparse autoencoder on one layer's activations, in sae-lens's format.
-
-    Args:
-        acts: A store that `geointerp capture` wrote.
-        layer: Block number.
-        prompt: As for `geointerp probe`.
-        out: A new folder.
-        width: Number of latents.
-        k: Latents active at once.
-        steps: Updates.
-        batch: Places in each.
-        learning_rate: Of Adam.
-        seed: Of the weights, the batches and the held-out places.
-        device: cpu, cuda, …; cuda if there is one.
-    """
-    from geointerp import activations, cards, saes
-
-    check_seed(seed)
-    artefacts.check_folder(Path(out))
-    saes.train(
-        one_layer(one_prompt(activations.open(acts), prompt), layer),
-        width=width,
-        k=k,
-        out=out,
-        steps=steps,
-        batch=batch,
-        learning_rate=learning_rate,
-        seed=seed,
-        device=device,
-    )
-    for name, value in cards.read(Path(out))["figures"].items():
-        print(f"{name}: {value:.4g}")
-
-
-def encode_places(
-    sae: str,
-    acts: str,
-    *,
-    layer: int | None = None,
-    prompt: int | None = None,
-    out: str = "run/features.h5ad",
-) -> None:
-    """Encode activations as sparse features, an AnnData file.
-
-    Args:
-        sae: A folder with a sparse autoencoder.
-        acts: A store that `geointerp capture` wrote.
-        layer: Block number; the one that the autoencoder was trained on if not given.
-        prompt: As for `geointerp probe`.
-        out: A new .h5ad file.
-    """
-    from geointerp import activations, cards, saes
-
-    artefacts.refuse_existing(Path(out))
-    autoencoder = saes.load(sae)
-    if layer is None:
-        layer = cards.read(Path(sae)).get("made by", {}).get("layer")
-        if layer is None:
-            raise InputError(f"{sae}: it does not say of which layer it is; give --layer.")
-    opened = one_prompt(activations.open(acts), prompt)
-    features = saes.encode(autoencoder, one_layer(opened, layer))
-    about = {
-        "function": "geointerp.saes.encode",
-        "sae": sae,
-        "activations": acts,
-        "layer": layer,
-        "prompt": prompt or 0,
-    }
-    artefacts.write_file(Path(out), features.write_h5ad, "Features", about)
-    fire = int((features.var["n_active"] > 0).sum())
-    print(f"{out}: {features.n_obs} places, {features.n_vars} features, {features.X.nnz} active")
-    print(f"{fire} of {features.n_vars} features {'fires' if fire == 1 else 'fire'} on some place")
 
 
 def map_features(

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 # of training places, below which the figures of a latent are of a few places alone
 _FEW_FIRINGS = 10
+# from the wanted number of active latents
+_OFF = 0.5
 # how often validation places are looked at, and a checkpoint is written, in steps
 _CHECKS = 50
 _CHECKPOINT = 500
@@ -389,5 +391,12 @@ def _write(
         log.warning(
             "on held-out places the autoencoder explains less than their mean does: train longer, "
             "on more places, or with fewer latents"
+        )
+    if trainer.recipe.architecture != "topk" and abs(figures["l0"] / trainer.recipe.k - 1) > _OFF:
+        log.warning(
+            "%s: on held-out places %.1f latents are active at once, where k is %g: train longer",
+            trainer.recipe.name,
+            figures["l0"],
+            trainer.recipe.k,
         )
     return figures
