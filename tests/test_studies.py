@@ -66,7 +66,7 @@ def test_how_is_it_held(tmp_path):
 
 
 def test_sweep(tmp_path, capsys):
-    options = {"min_population": 300_000, "architectures": ["topk"], "steps": 150}
+    options = {"min_population": 500_000, "architectures": ["topk"], "steps": 100}
     study("sweep", "saes")(
         widths=[64, 512], ks=[4, 32], seeds=[0, 1], out=str(tmp_path / "sweep"), **options
     )
@@ -75,9 +75,9 @@ def test_sweep(tmp_path, capsys):
     assert table["topk-512-32-seed0"] > table["topk-512-4-seed0"]
     assert table["topk-64-32-seed0"] > table["topk-64-4-seed0"]
     assert (tmp_path / "sweep" / "fidelity.png").exists()
-    # fewer latents are more often the same ones
+    # where half of the latents are active, another seed finds others
     said = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line}
-    assert float(said["topk-64-32-seed0"][-1]) > float(said["topk-512-4-seed0"][-1])
+    assert float(said["topk-512-4-seed0"][-1]) > float(said["topk-64-32-seed0"][-1]) + 0.1
 
 
 def test_de_sabbata_counts_neurons_by_the_areas(capsys):
@@ -85,12 +85,9 @@ def test_de_sabbata_counts_neurons_by_the_areas(capsys):
     places = module.of_areas(gi.places.load("geonames", min_population=40_000))
     assert set(places["area"]) == {"GB", "IT", "NY"}
     # the same codes mean other regions elsewhere
-    assert set(places.loc[places["area"] == "IT", "region"]) <= set(
-        list(module.REGIONS.values())[8:]
-    )
-    assert set(places.loc[places["country"] == "US", "region"]) <= set(
-        list(module.REGIONS.values())[4:8]
-    )
+    names = list(module.REGIONS.values())
+    assert set(places.loc[places["area"] == "IT", "region"]) <= set(names[8:])
+    assert set(places.loc[places["country"] == "US", "region"]) <= set(names[4:8])
     assert places.loc[places["name"] == "Turin", "region"].item() == "Piedmont"
     north = places.geometry.y.to_numpy()
     random = np.random.default_rng(0).normal(size=len(places))
