@@ -434,3 +434,28 @@ def test_rows_say_where_they_are_bad():
         Rows([1, 2, 3])
     nested = Rows(np.arange(20).reshape(10, 2)).of(np.array([1, 3, 5, 7])).of(np.array([0, 3]))
     assert nested[:].tolist() == [[2, 3], [14, 15]]
+
+
+@pytest.mark.long
+def test_the_embedded_model_is_explained_by_few_latents(toponym, tmp_path):
+    from sae_lens import SAE
+
+    places = gi.places.load("geonames", min_population=15_000)
+    options = {"template": "{name} is near", "pool": "prompt_last", "layers": 3}
+    acts = gi.activations.capture(toponym, places, **options).sel(layer=3)
+    gi.saes.train(acts, width=1024, k=32, out=tmp_path / "sae")
+    # by sae-lens and NumPy alone
+    opened = SAE.load_from_disk(tmp_path / "sae")
+    x = acts.values[gi.saes.held_out(acts)].astype(np.float64)
+    with torch.no_grad():
+        latents = opened.encode(torch.from_numpy(x).float())
+        output = opened.decode(latents).double().numpy()
+    explained = 1 - ((x - output) ** 2).sum() / ((x - x.mean(0)) ** 2).sum()
+    active = (latents > 0).numpy()
+    figures = gi.cards.read(tmp_path / "sae")["figures"]
+    assert figures["held-out explained_variance"] == pytest.approx(explained, abs=1e-6)
+    assert figures["held-out l0"] == pytest.approx(active.sum(1).mean())
+    assert figures["held-out alive"] == pytest.approx(active.any(0).mean())
+    assert explained > 0.9
+    assert active.sum(1).mean() <= 32
+    assert active.any(0).mean() > 0.9
