@@ -1,7 +1,7 @@
 """How many neurons and features are regional, as De Sabbata et al. count them, and as we do?
 
 De Sabbata, Mizzaro & Roitero 2025: Mistral 7B reads "{name}, {region}" for places of Great Britain,
-Italy and four states of the US. What the MLPs of three layers receive is averaged over all tokens; a
+Italy and four US states. What the MLPs of three layers receive is averaged over all tokens; a
 TopK autoencoder, eight times as wide, a sixteenth active, is trained on all places of the middle
 layer, 300 times over in batches of 32; a Moran's I of .3 or more at p < .01 in one area counts. As
 here, the prompt does not name the region, one token is read, dead latents are revived, a tenth of
@@ -25,7 +25,7 @@ import geointerp as gi
 from geointerp import hooks
 from geointerp.progress import track
 
-PUBLISHED = "1,841 of 12,288 neurons; 155 of 32,768 latents ever alive, 67 of them (Mistral 7B)"
+PAPER = "the paper: 1,841 of 12,288 neurons; 155 of 32,768 latents ever alive, 67 of them"
 
 
 def of_areas(places: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
@@ -100,13 +100,14 @@ def de_sabbata(
     read = gi.models.load(model)
     layers = [max(0, read.depth * part // 4 - 1) for part in (1, 2, 4)]
     table = of_areas(gi.places.load(places))
-    print(f"{len(table)} places, layers {layers}\nthe paper: {PUBLISHED}")
+    print(f"{len(table)} places, layers {layers}\n{PAPER}")
     neurons = whole_mean(read, (table["name"] + ", " + table["region"]).tolist(), layers)
     latents = published_autoencoder(neurons[:, 1], epochs, seed)
     flat, alive = neurons.reshape(len(table), -1), (latents > 0).any(0).sum()
     print(f"as published: {regional(flat, table, seed, ours=False)} of {flat.shape[1]} neurons")
-    print(f"{alive} of {latents.shape[1]} latents ever alive")
-    print(f"{regional(latents, table, seed, ours=False)} of them")
+    print(
+        f"{alive} of {latents.shape[1]} latents alive", regional(latents, table, seed, ours=False)
+    )
     options = {"template": "{name} is near", "pool": "prompt_last", "site": "mlp_in"}
     acts = gi.activations.capture(read, table, layers=layers, **options)
     flat, own = acts.values.reshape(len(table), -1), acts.sel(layer=layers[1])
