@@ -25,8 +25,6 @@ import geointerp as gi
 from geointerp import hooks
 from geointerp.progress import track
 
-PAPER = "the paper: 1,841 of 12,288 neurons; 155 of 32,768 latents ever alive, 67 of them"
-
 
 def of_areas(places: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """Places of the three areas, with their region's name and the plane of the area."""
@@ -100,7 +98,8 @@ def de_sabbata(
     read = gi.models.load(model)
     layers = [max(0, read.depth * part // 4 - 1) for part in (1, 2, 4)]
     table = of_areas(gi.places.load(places))
-    print(f"{len(table)} places, layers {layers}\n{PAPER}")
+    print("the paper: 1,841 of 12,288 neurons; 155 of 32,768 latents alive, 67 of them")
+    print(f"{len(table)} places, layers {layers}")
     neurons = whole_mean(read, (table["name"] + ", " + table["region"]).tolist(), layers)
     latents = published_autoencoder(neurons[:, 1], epochs, seed)
     flat, alive = neurons.reshape(len(table), -1), (latents > 0).any(0).sum()
