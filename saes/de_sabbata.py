@@ -80,8 +80,7 @@ def published_autoencoder(values: np.ndarray, epochs: int, seed: int) -> np.ndar
             optimizer.step()
             losses.append(loss.item())
         schedule.step(np.mean(losses))
-    with torch.no_grad():
-        return encode(x).numpy()
+    return encode(x).detach().numpy()
 
 
 def de_sabbata(
