@@ -7,10 +7,11 @@ way is in saes_ways.py; warm-up, decay and revival of dead latents are set alike
 process of its own; peak memory is above what it holds before. Learning rates are tried for each,
 and the one that explains most of the held-out tenth counts. Adds to benchmarks/results/saes.md.
 
-    pip install ".[bench]"
+    pip install --no-deps eai-sparsify dictionary-learning; pip install schedulefree
     python benchmarks/saes.py --acts run/acts.zarr --layer 3 --width 4096 --k 32
 """
 
+import importlib.util
 import json
 import os
 import platform
@@ -49,10 +50,11 @@ def activations(acts: str | None, layer: int, places: int, hidden: int) -> np.nd
         random = np.random.default_rng(0)
         scale = 10 ** -np.linspace(0, 2, hidden)
         mixed = random.standard_normal((hidden, hidden)) / np.sqrt(hidden)
-        values = (random.standard_normal((places, hidden)) * scale) @ mixed + 1
-    spread = (values - values.mean(0, dtype=np.float64)).std()
+        values = (random.standard_normal((places, hidden)) * scale) @ mixed
+    # about their mean: where the decoder's bias begins is not what is compared
+    values = values - values.mean(0, dtype=np.float64)
     order = np.random.default_rng(0).permutation(len(values))
-    return (values / spread).astype(np.float32)[order]
+    return (values / values.std()).astype(np.float32)[order]
 
 
 def one(
@@ -73,8 +75,9 @@ def one(
     values = activations(acts, layer, places, hidden)
     held, rest = values[: len(values) // 10], values[len(values) // 10 :]
     method = getattr(saes_ways, way)
-    # what is imported and allocated once is not of the training
-    method(Task(rest[: 2 * batch], width, k, batch, 4, learning_rate, device))
+    # what is imported and allocated once is not of the training; small, for the peak of memory
+    small = np.random.default_rng(0).standard_normal((64, 16)).astype(np.float32)
+    method(Task(small, 32, 4, 16, 4, learning_rate, device))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats()
@@ -144,13 +147,14 @@ def main(
         return json.loads(done.stdout.strip().splitlines()[-1])
 
     best: dict[str, tuple[float, dict[str, float]]] = {}
-    for way in WAYS:
+    ways = [way for way in WAYS if way not in PACKAGES or importlib.util.find_spec(way)]
+    for way in ways:
         for rate in rates if way != "floor" else rates[:1]:
             found = run(way, rate)
             print(way, rate, found, flush=True)
             if way not in best or found["explained"] > best[way][1]["explained"]:
                 best[way] = rate, found
-    timed: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
+    timed: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way, (rate, _) in best.items():
             timed[way].append(run(way, rate))

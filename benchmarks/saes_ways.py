@@ -61,7 +61,7 @@ def geointerp(task: Task) -> Trained:
         0,
         "bfloat16" if task.device != "cpu" else "float32",
     )
-    mean = task.values.mean(0, dtype=np.float64)
+    mean = np.zeros(task.values.shape[1])
     trainer = Trainer(
         recipe,
         mean=mean,
@@ -120,8 +120,6 @@ def sparsify(task: Task) -> Trained:
     torch.manual_seed(0)
     config = SparseCoderConfig(num_latents=task.width, k=task.k)
     sae = SparseCoder(task.values.shape[1], config, task.device, dtype=torch.float32)
-    # as its Trainer does before the first step
-    sae.b_dec.data = torch.from_numpy(task.values.mean(0)).to(task.device)
     optimizer = torch.optim.Adam(sae.parameters(), lr=task.learning_rate)
     schedule = get_linear_schedule_with_warmup(optimizer, int(WARM_UP * task.steps), task.steps)
     silent = torch.zeros(task.width, dtype=torch.long, device=task.device)
@@ -180,8 +178,9 @@ def dictionary_learning(task: Task) -> Trained:
 
 def floor(task: Task) -> Trained:
     """The one product that TopK cannot do without: all latents of every batch."""
-    encoder = torch.randn(task.values.shape[1], task.width, device=task.device)
-    batches = task.batches()
+    dtype = torch.float32 if task.device == "cpu" else torch.bfloat16
+    encoder = torch.randn(task.values.shape[1], task.width, device=task.device, dtype=dtype)
+    batches = (batch.to(dtype) for batch in task.batches())
     start = synchronised(task.device)
     for _ in range(task.steps):
         next(batches) @ encoder

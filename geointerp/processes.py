@@ -26,6 +26,12 @@ def part() -> slice:
     return slice(None) if state is None else slice(state.process_index, None, state.num_processes)
 
 
+def count() -> int:
+    """How many processes there are."""
+    state = _state()
+    return 1 if state is None else state.num_processes
+
+
 def gather(items: list[T]) -> list[T]:
     """The items of all processes, in each of them."""
     if _state() is None:
@@ -61,7 +67,7 @@ def total(value: Any) -> Any:
     tensor = tensor.to(state.device)
     torch.distributed.all_reduce(tensor)
     if isinstance(value, torch.Tensor):
-        return tensor
+        return tensor.to(value.device)
     return tensor.cpu().numpy() if isinstance(value, np.ndarray) else tensor.item()
 
 

@@ -46,6 +46,10 @@ def test_losses_and_gradients_are_sae_lens_own(architecture, dying, k):
     inputs = torch.randn(40, 24, generator=torch.Generator().manual_seed(1)).double()
     dead = torch.zeros(96, dtype=torch.bool)
     dead[torch.randperm(96, generator=torch.Generator().manual_seed(2))[:dying]] = True
+    if architecture != "topk":
+        # sae-lens begins its mean at nothing, ours at the first least value
+        for autoencoder in (ours, other):
+            autoencoder.topk_threshold += 0.5
     wanted = theirs(other, inputs, dead, {})
     found = loss(ours, inputs, dead=dead, step=0, coefficients={})
     found.value.backward()
@@ -59,8 +63,18 @@ def test_losses_and_gradients_are_sae_lens_own(architecture, dying, k):
             mine, parameter.grad, rtol=0, atol=1e-12 * float(parameter.grad.abs().max())
         )
     if architecture != "topk":
-        assert float(ours.topk_threshold) > 0
+        assert float(ours.topk_threshold) != 0.5
         torch.testing.assert_close(ours.topk_threshold, other.topk_threshold, rtol=1e-12, atol=0)
+
+
+def test_a_threshold_begins_at_the_first_least_value():
+    ours = made("batchtopk", k=5)
+    inputs = torch.randn(40, 24, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        pre = (inputs - ours.b_dec) @ ours.W_enc + ours.b_enc
+        least = (pre * ours.W_dec.norm(dim=1)).flatten().topk(5 * 40).values[-1]
+    loss(ours, inputs, dead=torch.zeros(96, dtype=torch.bool), step=0, coefficients={})
+    assert float(ours.topk_threshold) == pytest.approx(float(least), rel=1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["jumprelu", "gated", "standard"])

@@ -12,10 +12,12 @@ import pytest
 import torch
 from conftest import synthetic_acts
 from safetensors.torch import load_file
+from scipy import sparse
 
 import geointerp as gi
 from geointerp.errors import InputError
 from geointerp.saes import supply as supplies
+from geointerp.saes import trainer as trainers
 from geointerp.saes import training
 from geointerp.saes.architectures import ARCHITECTURES
 from geointerp.saes.rows import Rows
@@ -73,6 +75,7 @@ def test_what_is_opened_gives_what_was_trained(architecture, tmp_path):
     with torch.no_grad():
         # on scaled activations, before the scale is folded into the weights
         raw = trainer._autoencoder
+        length = raw.W_dec.norm(dim=1)
         pre = (some * 0.5 - raw.b_dec) @ raw.W_enc
         if architecture == "gated":
             gate = pre + raw.b_gate > 0
@@ -80,7 +83,6 @@ def test_what_is_opened_gives_what_was_trained(architecture, tmp_path):
         else:
             pre = pre + raw.b_enc
             values_ = torch.relu(pre)
-            length = raw.W_dec.norm(dim=1)
             if architecture == "topk":
                 least = (pre * length).topk(4, dim=1).values[:, -1:]
                 values_ = values_ * (pre * length >= least)
@@ -95,14 +97,9 @@ def test_what_is_opened_gives_what_was_trained(architecture, tmp_path):
         features = opened.encode(some)
     assert ((features > 0) == (values_ > 0)).float().mean() > 0.9999
     torch.testing.assert_close(opened(some), output, rtol=1e-3, atol=1e-3)
-    # the same latents times the same length, whatever the latents' own scale
-    ours = values_ * raw_length(raw) / 0.5
-    torch.testing.assert_close(features * opened.W_dec.norm(dim=1), ours, rtol=1e-3, atol=1e-3)
-
-
-def raw_length(autoencoder):
-    # `finished` has divided the decoder by the scale
-    return autoencoder.W_dec.detach().norm(dim=1) * 0.5
+    # latents are measured by what they add, of whatever architecture
+    torch.testing.assert_close(opened.W_dec.norm(dim=1), torch.ones(96))
+    torch.testing.assert_close(features, values_ * length / 0.5, rtol=1e-3, atol=1e-3)
 
 
 def counted(monkeypatch):
@@ -202,14 +199,19 @@ def test_a_checkpoint_is_of_one_run_alone(tmp_path, monkeypatch):
             gi.saes.train(values, out=tmp_path / "sae", **QUICK)
     before = (tmp_path / "sae.checkpoint").read_bytes()
     for changed, said in [
-        ({"width": 17}, "recipes"),
-        ({"patience": 3}, "patience"),
-        ({"seed": 1}, "recipes"),
+        ({"width": 17}, "width 16, here 17"),
+        ({"patience": 3}, "patience None, here 3"),
+        ({"seed": 1}, "seed 0, here 1"),
+        ({"precision": "bfloat16"}, "precision 'float32', here 'bfloat16'"),
     ]:
-        with pytest.raises(InputError, match=rf"the checkpoint of another run \(({said})"):
+        with pytest.raises(InputError, match=rf"the checkpoint of another run \({said}"):
             gi.saes.train(values, out=tmp_path / "sae", **{**QUICK, **changed})
     with pytest.raises(InputError, match=r"another run \(activations"):
         gi.saes.train(values + 1e-3, out=tmp_path / "sae", **QUICK)
+    monkeypatch.setattr(gi.cards, "versions", lambda: {"torch": "2.6"})
+    with pytest.raises(InputError, match=r"another run \(versions"):
+        gi.saes.train(values, out=tmp_path / "sae", **QUICK)
+    monkeypatch.undo()
     assert (tmp_path / "sae.checkpoint").read_bytes() == before
     assert not (tmp_path / "sae").exists()
     (tmp_path / "sae.checkpoint").write_bytes(before[:100])
@@ -248,7 +250,7 @@ def test_what_does_not_fit_is_read_in_long_stretches(monkeypatch):
     monkeypatch.setattr(supplies, "_WINDOW", 4 * 8 * 2000)
 
     class OnDisk:
-        shape = values.shape
+        shape, dtype = values.shape, values.dtype
         read: ClassVar[list[int]] = []
 
         def __getitem__(self, rows):
@@ -269,7 +271,7 @@ def test_a_sweep_trains_what_would_be_trained_alone(tmp_path):
         out=tmp_path / "sweep",
         architectures=["topk", "standard"],
         widths=[16, 24],
-        ks=[2],
+        ks=(k for k in [2]),
         seeds=[0, 5],
         steps=40,
         batch=64,
@@ -287,6 +289,8 @@ def test_a_sweep_trains_what_would_be_trained_alone(tmp_path):
         found = gi.saes.quality(alone, values[gi.saes.held_out(values)])
         for name, value in found.items():
             assert table.loc[f"{architecture}-16-2-seed0", name] == value
+    card = gi.cards.read(tmp_path / "sweep" / "topk-16-2-seed5")["made by"]
+    assert (card["seed"], card["seed of the split"]) == (5, 0)
     # the seeds make weights, and all are judged on the same places
     figures = table.loc[["topk-16-2-seed0", "topk-16-2-seed5"], "explained_variance"]
     assert figures.nunique() == 2
@@ -294,6 +298,8 @@ def test_a_sweep_trains_what_would_be_trained_alone(tmp_path):
         gi.saes.sweep(values, out=tmp_path / "no", widths=[16], ks=[2, 99])
     with pytest.raises(InputError, match="asked for twice"):
         gi.saes.sweep(values, out=tmp_path / "no", widths=[16, 16], ks=[2])
+    with pytest.raises(InputError, match="width is 2.5"):
+        gi.saes.sweep(values, out=tmp_path / "no", widths=[16, 2.5], ks=[2])
     with pytest.raises(InputError, match="nothing to train"):
         gi.saes.sweep(values, out=tmp_path / "no", widths=[])
     assert not (tmp_path / "no").exists()
@@ -314,11 +320,16 @@ def test_the_best_weights_are_kept_when_patience_runs_out(monkeypatch):
     # every fiftieth of the steps, two looks after the least of them
     assert made == list(range(40))
     assert len(taken) == 2
-    ratio = sae.W_enc.norm() / taken[1]["W_enc"].norm()
-    torch.testing.assert_close(sae.W_dec.norm(dim=1), torch.ones(16))
     direction = taken[1]["W_dec"] / taken[1]["W_dec"].norm(dim=1, keepdim=True)
     torch.testing.assert_close(sae.W_dec.detach(), direction)
-    assert ratio > 0
+
+
+@pytest.mark.parametrize("architecture", ["standard", "gated", "jumprelu"])
+def test_what_becomes_sparse_is_not_stopped_before_it_is(architecture):
+    values, _ = dictionary(n=3000, d=32, width=64)
+    options = {"width": 80, "k": 4, "steps": 600, "batch": 256, "patience": 3}
+    sae = gi.saes.train(values, architecture=architecture, **options)
+    assert gi.saes.quality(sae, values)["l0"] < 1.4 * 4
 
 
 def test_validation_places_are_of_their_own():
@@ -365,14 +376,15 @@ def test_half_precision_is_nearly_as_good():
         assert abs(found[1] - found[0]) < 0.03
 
 
-def test_dead_latents_are_revived():
+def test_dead_latents_are_revived(monkeypatch):
     # all latents are needed
     values, _ = dictionary(n=2000, d=32, width=64, active=2)
     mean = values.mean(0, dtype=np.float64)
     options = {"mean": mean, "scale": 1.0, "device": CPU, "about": {}}
     alive = []
-    for places in (300, 10**9):  # with so many, none is ever taken for dead
-        trainer = Trainer(Recipe("topk", 64, 2, 400, 128), places=places, **options)
+    for silent in (0.1, 2):  # of all samples: with so many, none is ever taken for dead
+        monkeypatch.setattr(trainers, "_SILENT", silent)
+        trainer = Trainer(Recipe("topk", 64, 2, 400, 128), places=10**9, **options)
         # half of them so far off that they never fire
         with torch.no_grad():
             trainer._autoencoder.b_enc[32:] = -0.3
@@ -422,6 +434,112 @@ def test_two_processes_train_one_autoencoder(tmp_path):
                 assert torch.nn.functional.cosine_similarity(*flat, dim=0) > 0.95
             else:
                 torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_sweep_that_broke_off_goes_on(tmp_path, monkeypatch):
+    values, _ = dictionary(n=700)
+    monkeypatch.setattr(training, "_CHECKPOINT", 10)
+    options = {"architectures": ["topk", "gated"], "widths": [16], "ks": [2], "batch": 64}
+    gi.saes.sweep(values, out=tmp_path / "whole", steps=40, patience=8, **options)
+    step = Trainer.step
+
+    def breaks(self, number, batch):
+        if number == 33 and self.recipe.architecture == "gated":
+            raise KeyboardInterrupt
+        step(self, number, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", breaks)
+        with pytest.raises(KeyboardInterrupt):
+            gi.saes.sweep(values, out=tmp_path / "sweep", steps=40, patience=8, **options)
+    made = counted(monkeypatch)
+    gi.saes.sweep(values, out=tmp_path / "sweep", steps=40, patience=8, **options)
+    assert set(made) == set(range(30, 40))
+    files = [p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*.*")]
+    assert len(files) == 9
+    for file in files:
+        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "sweep" / file).read_bytes()
+
+
+def test_a_run_that_diverged_leaves_no_checkpoint_in_the_way(tmp_path, monkeypatch):
+    values, _ = dictionary(n=300)
+    monkeypatch.setattr(training, "_CHECKPOINT", 10)
+    step = Trainer.step
+
+    def diverges(self, number, batch):
+        step(self, number, batch * (np.nan if number == 15 else 1))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", diverges)
+        with pytest.raises(InputError, match="the training diverged: weights of topk-16-2-seed0"):
+            gi.saes.train(values, out=tmp_path / "sae", **QUICK)
+    assert list(tmp_path.iterdir()) == []
+    gi.saes.train(values, out=tmp_path / "sae", **QUICK, learning_rate=1e-3)
+
+
+def test_bad_rows_are_found_before_the_training(monkeypatch):
+    acts = synthetic_acts(n=200).sel(layer=1)
+    names = [f"p{i}" for i in range(200)]
+    acts = acts.assign_coords(name=("place", names)).assign_attrs(template="{name}")
+    row = int(np.flatnonzero(gi.saes.held_out(acts))[3])
+    acts[row, 2] = np.inf
+    made = counted(monkeypatch)
+    with pytest.raises(InputError, match=f"row {row} of the activations is not finite"):
+        gi.saes.train(acts, **QUICK)
+    assert made == []
+
+
+def test_numbers_of_any_kind_are_taken_and_other_things_are_not():
+    values, _ = dictionary(n=200)
+    one = gi.saes.train(values, **QUICK)
+    same = gi.saes.train(
+        torch.from_numpy(values), width=np.int64(16), k=2.0, steps=40, batch=np.int32(64)
+    )
+    assert torch.equal(one.W_enc, same.W_enc)
+    for options, said in [
+        ({"width": 16.5}, "width is 16.5; it must be a whole number"),
+        ({"width": "16"}, "width is '16'"),
+        ({"batch": True}, "batch is True"),
+        ({"learning_rate": "a"}, "learning_rate is 'a'; it must be a number"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**70}, "seed is 1180591620717411303424"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            gi.saes.train(values, **{**QUICK, **options})
+    with pytest.raises(InputError, match="sparse matrix"):
+        gi.saes.train(sparse.csr_matrix(values), **QUICK)
+    with pytest.raises(InputError, match="activations are of complex64"):
+        gi.saes.train(values.astype(np.complex64), **QUICK)
+    with pytest.raises(InputError, match="activations are of <U"):
+        gi.saes.train(values.astype(str), **QUICK)
+    with pytest.raises(InputError, match="seed is -1"):
+        gi.saes.held_out(values, -1)
+    with pytest.raises(InputError, match="do not say of which places they are"):
+        gi.saes.encode(one, values)
+
+
+def test_few_rows_are_encoded_at_once_by_a_wide_autoencoder(monkeypatch):
+    read = Rows(np.ones((5000, 4), np.float32))
+    assert [len(block) for block in read.blocks()] == [4096, 904]
+    assert {len(block) for block in read.blocks(2**20)} == {64, 5000 % 64}
+
+
+def test_rows_far_apart_are_not_read_together():
+    values = np.arange(100_000, dtype=np.float32).reshape(50_000, 2)
+
+    class OnDisk:
+        shape, dtype = values.shape, values.dtype
+        spans: ClassVar[list[int]] = []
+
+        def __getitem__(self, rows):
+            self.spans.append(rows.stop - rows.start)
+            return values[rows]
+
+    chosen = np.arange(0, 50_000, 100)
+    found = Rows(OnDisk(), chosen=chosen)[:]
+    np.testing.assert_array_equal(found, values[chosen])
+    assert max(OnDisk.spans) <= 16_384
+    assert len(OnDisk.spans) == 4
 
 
 def test_rows_say_where_they_are_bad():

@@ -95,7 +95,7 @@ class PreActivation(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         """Gradients of the encoder and of the bias taken off before it."""
         (centred, w_enc), active, of_value = ctx.saved_tensors, ctx.active, gradients[0]
-        of_b_enc = centred.new_zeros(active.latents).index_add_(0, active.latent, of_value)
+        of_b_enc = _of_latents(active, of_value, torch.ones_like(centred[:, :1]))[:, 0]
         of_w_enc = _of_latents(active, of_value, centred).t()
         return None, of_w_enc, of_b_enc, -(w_enc @ of_b_enc), None, None
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from geointerp.errors import InputError
-
 if TYPE_CHECKING:
     import torch
 
@@ -58,8 +56,6 @@ def build(
         "metadata": SAEMetadata(**about),
     }
     if architecture == "topk":
-        if k != int(k):
-            raise InputError(f"k is {k}; of a TopK autoencoder it must be a whole number.")
         return sae_lens.TopKTrainingSAE(sae_lens.TopKTrainingSAEConfig(k=int(k), **shared))
     if architecture == "batchtopk":
         return sae_lens.BatchTopKTrainingSAE(sae_lens.BatchTopKTrainingSAEConfig(k=k, **shared))
@@ -76,8 +72,4 @@ def build(
         )
     if architecture == "gated":
         return sae_lens.GatedTrainingSAE(sae_lens.GatedTrainingSAEConfig(**shared))
-    if architecture == "standard":
-        return sae_lens.StandardTrainingSAE(sae_lens.StandardTrainingSAEConfig(**shared))
-    raise InputError(
-        f"architecture is {architecture!r}; it must be one of {', '.join(ARCHITECTURES)}."
-    )
+    return sae_lens.StandardTrainingSAE(sae_lens.StandardTrainingSAEConfig(**shared))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def describe(
-    recipe: Recipe, acts: Any, parts: Split, figures: dict[str, float]
+    recipe: Recipe, acts: Any, parts: Split, figures: dict[str, float], run: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
     """What it is, of which data, how good and what not to take it for.
 
@@ -26,6 +26,8 @@ def describe(
     parts : Split
     figures : dict of str to float
         Of the held-out places.
+    run : dict of str to object
+        What the recipe does not say of how it was trained.
 
     Returns
     -------
@@ -48,7 +50,7 @@ def describe(
         data["most places in"] = ", ".join(f"{c} {n}" for c, n in counts.head(5).items())
     firings = len(parts.training) * recipe.k / recipe.width
     return {
-        "made by": {"function": "geointerp.saes.train", **recipe.about(), **origin(acts)},
+        "made by": {"function": "geointerp.saes.train", **recipe.about(), **run, **origin(acts)},
         "data": data,
         "figures": {f"held-out {name}": value for name, value in figures.items()},
         "limits": {

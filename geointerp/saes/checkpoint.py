@@ -22,7 +22,7 @@ class Checkpoint:
     ----------
     path : Path
     about : mapping
-        What the run is: from another run's state nothing goes on.
+        What the run is, flat: from another run's state nothing goes on.
     """
 
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:

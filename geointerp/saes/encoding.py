@@ -38,19 +38,24 @@ def encode(sae: Any, acts: Any) -> anndata.AnnData:
     Raises
     ------
     InputError
-        Activations of another size, model, site or layer than it was trained on, of
-        several layers, or that are not finite.
+        Activations that do not say of which places they are; of another size, model, site or
+        layer than it was trained on; of several layers; or that are not finite.
     """
     import anndata
     import torch
 
     from geointerp.activations import about_of, places_of
 
+    if "lon" not in getattr(acts, "coords", {}):
+        raise InputError(
+            "these activations do not say of which places they are; encode a DataArray as "
+            "activations.capture gives it."
+        )
     _check_origin(sae, acts)
     rows = Rows(acts, sae.cfg.d_in)
     parts = []
     with torch.inference_mode():
-        for block in rows.blocks():
+        for block in rows.blocks(sae.cfg.d_sae):
             latents = sae.encode(torch.from_numpy(block).to(sae.device))
             parts.append(sparse.csr_matrix(latents.float().cpu().numpy()))
     features = sparse.vstack(parts, format="csr")

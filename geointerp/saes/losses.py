@@ -94,7 +94,11 @@ def _of_topk(autoencoder: Any, inputs: torch.Tensor, dead: torch.Tensor) -> Loss
 
     above = value.detach() > 0
     if hasattr(autoencoder, "update_topk_threshold"):
+        first = float(autoencoder.topk_threshold) == 0
         autoencoder.update_topk_threshold(value.detach() * length[active.latent])
+        if first:
+            # a mean that began at nothing would be too low for hundreds of steps
+            autoencoder.topk_threshold /= autoencoder.cfg.topk_threshold_lr
     fired = torch.zeros_like(dead)
     fired[active.latent[above]] = True
     return Loss(total, fired, above.sum())

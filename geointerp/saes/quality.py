@@ -41,7 +41,7 @@ def quality(sae: Any, acts: Any) -> dict[str, float]:
     residual = total = cosine = 0.0
     fired = np.zeros(sae.cfg.d_sae, dtype=np.int64)
     with torch.inference_mode():
-        for block in rows.blocks():
+        for block in rows.blocks(sae.cfg.d_sae):
             latents = sae.encode(torch.from_numpy(block).to(sae.device))
             output = sae.decode(latents).double().cpu().numpy()
             fired += (latents > 0).sum(dim=0).cpu().numpy()

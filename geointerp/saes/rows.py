@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 from geointerp.activations import about_of
 from geointerp.errors import InputError
 
-# read at a time
-_BLOCK = 4096
+# rows and numbers read at a time, and how far apart rows of one read may lie
+_BLOCK, _NUMBERS, _SPAN = 4096, 2**26, 16_384
+
+# TransformerLens's names of sites
+_HOOKS = {name: f"hook_{name}" for name in ("resid_pre", "resid_mid", "resid_post")}
+_HOOKS |= {"attn_out": "hook_attn_out", "mlp_out": "hook_mlp_out", "mlp_in": "ln2.hook_normalized"}
 
 
 class Rows:
@@ -30,8 +34,8 @@ class Rows:
     Raises
     ------
     InputError
-        More than one layer; a hidden size other than `size`; on reading, a value that is not
-        finite.
+        No dense array of real numbers; more than one layer; a hidden size other than `size`;
+        on reading, a value that is not finite.
     """
 
     def __init__(
@@ -44,7 +48,15 @@ class Rows:
                     f"these are activations of layers {layers}: choose one, sel(layer=…)."
                 )
             acts = acts.squeeze("layer")
-        self._source = acts if hasattr(acts, "shape") else np.asarray(acts)
+        if hasattr(acts, "tocsr"):
+            raise InputError("activations are a sparse matrix; an autoencoder reads dense ones.")
+        # tensors and tables, too
+        lazy = isinstance(getattr(acts, "dtype", None), np.dtype)
+        self._source = acts if lazy else np.asarray(acts)
+        if self._source.dtype.kind not in "buif":
+            raise InputError(
+                f"activations are of {self._source.dtype}; an autoencoder reads real numbers."
+            )
         if len(self._source.shape) != 2:
             raise InputError(
                 f"activations are (place, hidden); these have the shape {self._source.shape}."
@@ -67,23 +79,25 @@ class Rows:
         """Neighbouring rows, by few reads."""
         numbers = self._chosen[wanted]
         found = np.empty((len(numbers), self.shape[1]), np.float32)
-        for start in range(0, len(numbers), _BLOCK):
-            some = numbers[start : start + _BLOCK]
-            if not len(some):
-                break
-            first = int(some[0])
+        start = 0
+        while start < len(numbers):
+            first = int(numbers[start])
+            stop = int(np.searchsorted(numbers, first + _SPAN))
+            some = numbers[start:stop]
             read = np.asarray(self._source[first : int(some[-1]) + 1], np.float32)
-            found[start : start + len(some)] = read[some - first]
+            found[start:stop] = read[some - first]
+            start = stop
         bad = ~np.isfinite(found).all(axis=1)
         if bad.any():
             row = int(numbers[np.flatnonzero(bad)[0]])
             raise InputError(f"row {row} of the activations is not finite.")
         return found
 
-    def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """All rows, some thousand at a time."""
-        for start in range(0, len(self), _BLOCK):
-            yield self[start : start + _BLOCK]
+    def blocks(self, width: int = 1) -> Iterator[NDArray[np.float32]]:
+        """All rows, some thousand at a time; fewer where `width` numbers will be made of each."""
+        count = max(1, min(_BLOCK, _NUMBERS // max(width, self.shape[1])))
+        for start in range(0, len(self), count):
+            yield self[start : start + count]
 
 
 def origin(acts: Any) -> dict[str, Any]:
@@ -97,7 +111,7 @@ def origin(acts: Any) -> dict[str, Any]:
     if "model" not in getattr(acts, "attrs", {}) or "layer" not in acts.coords:
         return {}
     attrs = about_of(acts)
-    layer = int(np.ravel(acts["layer"].values)[0])
+    layer, site = int(np.ravel(acts["layer"].values)[0]), str(attrs.get("site"))
     kept = (
         "site",
         "template",
@@ -109,7 +123,7 @@ def origin(acts: Any) -> dict[str, Any]:
     )
     return {
         "model_name": attrs["model"],
-        "hook_name": f"blocks.{layer}.{attrs.get('site')}",
+        "hook_name": f"blocks.{layer}.{_HOOKS.get(site, site)}",
         "layer": layer,
         **{key: attrs[key] for key in kept if attrs.get(key) is not None},
     }

@@ -64,6 +64,8 @@ def split(acts: Any, seed: int = 0, *, validation: bool = False) -> Split:
     group, distinct = pd.factorize(np.asarray(keys, dtype=object))
     if len(distinct) == 1:
         raise InputError("all activations are the same; there is nothing to learn.")
+    if seed < 0:
+        raise InputError(f"seed is {seed}; it must be 0 or more.")
     order = np.random.default_rng(seed).permutation(len(distinct))
     first = max(1, round(HOLDOUT * len(distinct)))
     second = first + (max(1, round(VALIDATION * len(distinct))) if validation else 0)

@@ -17,10 +17,16 @@ from geointerp.saes.losses import loss
 
 # of the steps: the learning rate rises over the first, and falls to nothing over the last
 _WARM_UP, _DECAY = 0.05, 0.3
+# by the name that is asked for
+_RANKED = ("topk", "batchtopk", "matryoshka")
 # by what share of its distance from the wanted sparsity a penalty moves at each step
 _STEERING = 0.02
 # over what share of the steps such autoencoders become as sparse as is wanted
 _SPARSER = 0.5
+# times the wanted sparsity, at which it is taken for reached
+_NEAR = 1.25
+# of all samples, without which a latent is dead
+_SILENT = 0.1
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Recipe:
     learning_rate : float
         Of Adam.
     seed : int
-        Of weights and batches.
+        Of the weights.
     precision : {"float32", "bfloat16"}
         What products are computed in; weights are float32.
 
@@ -60,6 +66,18 @@ class Recipe:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
+        for name in ("width", "steps", "batch", "seed"):
+            given = getattr(self, name)
+            if isinstance(given, bool) or not isinstance(given, int | np.integer):
+                raise InputError(f"{name} is {given!r}; it must be a whole number.")
+            object.__setattr__(self, name, int(given))
+        for name in ("k", "learning_rate"):
+            given = getattr(self, name)
+            if isinstance(given, bool) or not isinstance(given, int | float | np.number):
+                raise InputError(f"{name} is {given!r}; it must be a number.")
+            object.__setattr__(self, name, float(given))
+        if not 0 <= self.seed < 2**32:
+            raise InputError(f"seed is {self.seed}; it must be from 0 to 2³² - 1.")
         if self.architecture not in ARCHITECTURES:
             known = ", ".join(ARCHITECTURES)
             raise InputError(f"architecture is {self.architecture!r}; it must be one of {known}.")
@@ -113,7 +131,7 @@ class Trainer:
         about: dict[str, Any],
     ) -> None:
         self.recipe, self._scale, self._places, self._device = recipe, scale, places, device
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(recipe.seed)
             self._autoencoder = build(
                 recipe.architecture,
@@ -131,6 +149,7 @@ class Trainer:
         )
         self._silent = torch.zeros(recipe.width, dtype=torch.long, device=device)
         self._penalty = torch.tensor(1.0, dtype=torch.float64)
+        self._l0 = torch.tensor(math.inf, dtype=torch.float64)
 
     def step(self, number: int, batch: torch.Tensor) -> None:
         """Update the weights by a batch of activations, shape (n, d), the same in each process."""
@@ -141,7 +160,8 @@ class Trainer:
         self._optimizer.step()
         self._optimizer.zero_grad()
         self._silent = torch.where(found.fired, 0, self._silent + len(batch))
-        self._steer(number, float(found.active) / len(batch))
+        self._l0 = (found.active.double() / len(batch)).cpu()
+        self._steer(number, float(self._l0))
 
     def _rate(self, number: int) -> float:
         """Share of the learning rate."""
@@ -151,7 +171,9 @@ class Trainer:
     def _loss(self, number: int, inputs: torch.Tensor) -> Any:
         """Gradients and what was active, of all processes."""
         own = inputs[processes.part()]
-        dead = self._silent > self._places
+        # in few steps of many places none would ever be dead
+        samples = self.recipe.steps * len(inputs)
+        dead = self._silent > min(self._places, _SILENT * samples)
         name = PENALISED.get(self.recipe.architecture)
         coefficients = dict(self._coefficients(number))
         if name is not None:
@@ -188,6 +210,13 @@ class Trainer:
             wanted = self.recipe.k * max(1.0, self.recipe.width / 2 / self.recipe.k) ** left
             self._penalty *= math.exp(_STEERING * math.log(max(l0, 0.1) / wanted))
 
+    def settled(self, number: int) -> bool:
+        """Whether it is as sparse as it will be, so that errors can be compared."""
+        if self.recipe.architecture in _RANKED:
+            return True
+        late = number >= _SPARSER * self.recipe.steps
+        return late and float(self._l0) <= _NEAR * self.recipe.k
+
     def squared_error(self, batch: torch.Tensor) -> float:
         """Of the reconstruction, summed over a batch of activations."""
         inputs = batch * self._scale
@@ -200,7 +229,7 @@ class Trainer:
         found = {f"weights.{n}": v for n, v in self._autoencoder.state_dict().items()}
         for number, state in self._optimizer.state_dict()["state"].items():
             found |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
-        return found | {"silent": self._silent, "penalty": self._penalty}
+        return found | {"silent": self._silent, "penalty": self._penalty, "l0": self._l0}
 
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Go on from what `state` gave."""
@@ -217,26 +246,36 @@ class Trainer:
         whole = self._optimizer.state_dict()
         self._optimizer.load_state_dict({**whole, "state": optimizer})
         self._silent = state["silent"].to(self._device)
-        self._penalty = state["penalty"].clone()
+        self._penalty, self._l0 = state["penalty"].clone(), state["l0"].clone()
 
     def weights(self) -> dict[str, torch.Tensor]:
         """A copy of the weights."""
         return {n: v.clone() for n, v in self._autoencoder.state_dict().items()}
 
-    def finished(self, weights: dict[str, torch.Tensor] | None = None) -> Any:
-        """The autoencoder of activations as they are; not to be trained any further.
-
-        Raises
-        ------
-        InputError
-            The training diverged.
-        """
-        if weights is not None:
-            self._autoencoder.load_state_dict(weights)
+    def check(self) -> None:
+        """Raise `InputError` where the training has diverged."""
         if not all(bool(torch.isfinite(p).all()) for p in self._autoencoder.parameters()):
             raise InputError(
                 f"the training diverged: weights of {self.recipe.name} are not finite; "
                 f"learning_rate is {self.recipe.learning_rate}, make it smaller."
             )
+
+    def finished(self, weights: dict[str, torch.Tensor] | None = None) -> Any:
+        """The autoencoder of activations as they are; not to be trained any further.
+
+        Latents are measured by what they add to the reconstruction: the decoder's rows have
+        length 1.
+
+        Raises
+        ------
+        InputError
+            The training has diverged.
+        """
+        if weights is not None:
+            self._autoencoder.load_state_dict(weights)
+        self.check()
         self._autoencoder.fold_activation_norm_scaling_factor(self._scale)
+        if self.recipe.architecture not in _RANKED:
+            # of the others sae-lens does it when it saves them
+            self._autoencoder.fold_W_dec_norm()
         return self._autoencoder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import tempfile
 from collections.abc import Iterable
@@ -34,8 +35,8 @@ log = logging.getLogger(__name__)
 _FEW_FIRINGS = 10
 # from the wanted number of active latents
 _OFF = 0.5
-# how often validation places are looked at, and a checkpoint is written, in steps
-_CHECKS = 50
+# how often validation places are looked at, how many, and every how many steps a checkpoint is made
+_CHECKS, _VALIDATION = 50, 8192
 _CHECKPOINT = 500
 
 
@@ -86,7 +87,8 @@ def train(
         Of Adam; warmed up over the first 5% of the steps, to nothing over the last 30%.
     patience : int, optional
         Stop when the error on a twentieth of the places, not trained on, has not become less
-        for so many fiftieths of the steps, and take the weights of when it was least.
+        for so many fiftieths of the steps, and take the weights of when it was least. What a
+        penalty makes sparse is looked at from when it is as sparse as is wanted.
     seed : int
     device : str, optional
         ``"cuda"`` if there is one, else ``"cpu"``.
@@ -173,10 +175,7 @@ def sweep(
     numbers = list(seeds)
     recipes = [
         Recipe(architecture, width, k, steps, batch, learning_rate, seed, products)
-        for architecture in architectures
-        for width in widths
-        for k in ks
-        for seed in numbers
+        for architecture, width, k, seed in itertools.product(architectures, widths, ks, numbers)
     ]
     if not recipes:
         raise InputError(
@@ -232,6 +231,8 @@ def _run(
 
     if patience is not None and patience < 1:
         raise InputError(f"patience is {patience}; it must be 1 or more.")
+    if recipes[0].batch < processes.count():
+        raise InputError(f"batch is {recipes[0].batch}, for {processes.count()} processes.")
     rows = Rows(acts)
     parts = split(acts, seed, validation=patience is not None)
     training = rows.of(parts.training)
@@ -241,6 +242,7 @@ def _run(
             "an autoencoder needs 20 at the least."
         )
     found = _survey(training)
+    others = [_digest(rows.of(part)) for part in (parts.validation, parts.held_out)]
     for recipe in recipes:
         _warn_of_width(recipe, len(training))
     trainers = [
@@ -256,16 +258,18 @@ def _run(
     ]
     state = None
     if checkpoint is not None:
-        about = {
-            "recipes": [recipe.about() for recipe in recipes],
-            "patience": patience,
-            "seed": seed,
-            "activations": found.digest,
-        }
+        about: dict[str, Any] = {"autoencoders": len(recipes)}
+        for number, recipe in enumerate(recipes, 1):
+            prefix = f"autoencoder {number}: " if len(recipes) > 1 else ""
+            about |= {prefix + name: value for name, value in recipe.about().items()}
+        about |= {"patience": patience, "seed of the split": seed, "device": device.type}
+        about |= {"processes": processes.count(), "versions": cards.versions()}
+        about |= {"activations": [found.digest, *others]}
         state = Checkpoint(checkpoint, about)
     weights = _train(trainers, rows, parts, state, patience=patience, seed=seed, device=device)
+    run = {"seed of the split": seed, "patience": patience}
     figures = [
-        _write(folder, trainer, weight, acts, rows, parts)
+        _write(folder, trainer, weight, acts, rows, parts, run)
         for folder, trainer, weight in zip(folders, trainers, weights, strict=True)
     ]
     if state is not None and processes.is_first():
@@ -294,6 +298,14 @@ def _survey(rows: Rows) -> _Survey:
     if squares == 0 or variance <= 0:
         raise InputError("all activations are the same; there is nothing to learn.")
     return _Survey(mean + shift, float(np.sqrt(variance)), digest.hexdigest())
+
+
+def _digest(rows: Rows) -> str:
+    """A hash of rows, which are seen to be finite."""
+    digest = hashlib.blake2b(digest_size=16)
+    for block in rows.blocks():
+        digest.update(block.data)
+    return digest.hexdigest()
 
 
 def _warn_of_width(recipe: Recipe, places: int) -> None:
@@ -338,30 +350,43 @@ def _train(
     training = rows.of(parts.training)
     supply = Supply(training, batch=recipe.batch, seed=seed, device=device)
     batches = supply.from_step(start)
+    # read once, and no more of them than tell a lesser error from a greater one
+    few = parts.validation[:: max(1, len(parts.validation) // _VALIDATION)]
+    held = torch.from_numpy(rows.of(few)[:]).to(device)
     between = max(1, recipe.steps // _CHECKS)
     for step in progress.track(range(start, recipe.steps), "train", total=recipe.steps, done=start):
         running = [pair for pair in zip(trainers, stoppings, strict=True) if not pair[1].stopped]
         if not running:
             break
         batch = next(batches)
-        for trainer, _ in running:
+        for trainer, stopping in running:
             trainer.step(step, batch)
-        if patience is not None and (step + 1) % between == 0:
-            held = rows.of(parts.validation)
-            for trainer, stopping in running:
-                missed = sum(
-                    trainer.squared_error(torch.from_numpy(block).to(device))
-                    for block in held.blocks()
-                )
-                stopping.see(missed, trainer.weights)
-        if checkpoint is not None and (step + 1) % _CHECKPOINT == 0 and step + 1 < recipe.steps:
-            state = {}
-            for number, (trainer, stopping) in enumerate(zip(trainers, stoppings, strict=True)):
-                state |= {f"{number}.trainer.{k}": v for k, v in trainer.state().items()}
-                state |= {f"{number}.stopping.{k}": v for k, v in stopping.state().items()}
-            if processes.is_first():
-                checkpoint.save(step + 1, state)
+            if len(held) and (step + 1) % between == 0 and trainer.settled(step):
+                stopping.see(trainer.squared_error(held), trainer.weights)
+        if (step + 1) % _CHECKPOINT == 0 or step + 1 == recipe.steps:
+            _save(checkpoint, step + 1, trainers, stoppings, last=step + 1 == recipe.steps)
     return [stopping.best for stopping in stoppings]
+
+
+def _save(
+    checkpoint: Any, step: int, trainers: list[Trainer], stoppings: list[Any], *, last: bool
+) -> None:
+    """Save the state, unless one has diverged or all are done."""
+    try:
+        for trainer in trainers:
+            trainer.check()
+    except InputError:
+        # from here nothing can go on
+        if checkpoint is not None and processes.is_first():
+            checkpoint.remove()
+        raise
+    if checkpoint is None or last or not processes.is_first():
+        return
+    state: dict[str, torch.Tensor] = {}
+    for number, (trainer, stopping) in enumerate(zip(trainers, stoppings, strict=True)):
+        state |= {f"{number}.trainer.{k}": v for k, v in trainer.state().items()}
+        state |= {f"{number}.stopping.{k}": v for k, v in stopping.state().items()}
+    checkpoint.save(step, state)
 
 
 def _under(prefix: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -375,6 +400,7 @@ def _write(
     acts: Any,
     rows: Rows,
     parts: Split,
+    run: dict[str, Any],
 ) -> dict[str, float]:
     """Save an autoencoder with its card; its figures on held-out places."""
     autoencoder = trainer.finished(weights)
@@ -383,7 +409,7 @@ def _write(
         with artefacts.whole(folder) as part:
             save(autoencoder, part)
             figures = quality(load(part), rows.of(parts.held_out))
-            about = describe(trainer.recipe, acts, parts, figures)
+            about = describe(trainer.recipe, acts, parts, figures, run)
             cards.write(part, "Sparse autoencoder", about)
     processes.wait()
     figures = processes.gather([figures])[0]
