@@ -35,6 +35,11 @@ class Task:
     device: str
     architecture: str = "topk"
 
+    @property
+    def silent(self) -> int:
+        """Places without which a latent is dead, as this library has it."""
+        return min(len(self.values), self.steps * self.batch // 10)
+
     def batches(self) -> Iterator[torch.Tensor]:
         """The same for all."""
         device = torch.device(self.device)
@@ -103,7 +108,7 @@ def sae_lens(task: Task) -> Trained:
         lr_decay_steps=int(DECAY * task.steps),
         device=task.device,
         autocast=task.device != "cpu",
-        dead_feature_window=max(1, len(task.values) // task.batch),
+        dead_feature_window=max(1, task.silent // task.batch),
         logger=LoggingConfig(log_to_wandb=False),
     )
     trainer = SAETrainer(config, sae, task.batches())
@@ -128,7 +133,7 @@ def sparsify(task: Task) -> Trained:
     for _ in range(task.steps):
         inputs = next(batches)
         sae.set_decoder_norm_to_unit_norm()
-        out = sae(inputs, dead_mask=silent > len(task.values))
+        out = sae(inputs, dead_mask=silent > task.silent)
         (out.fvu + out.auxk_loss / 32).backward()
         silent += len(inputs)
         silent[out.latent_indices.flatten()] = 0
@@ -165,7 +170,7 @@ def dictionary_learning(task: Task) -> Trained:
         # trainSAE gives nothing back
         def __init__(self, **given):
             super().__init__(**given)
-            self.dead_feature_threshold = len(task.values)
+            self.dead_feature_threshold = task.silent
             made.append(self)
 
     config["trainer"] = Kept

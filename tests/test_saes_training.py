@@ -298,7 +298,7 @@ def test_a_sweep_trains_what_would_be_trained_alone(tmp_path):
         gi.saes.sweep(values, out=tmp_path / "no", widths=[16], ks=[2, 99])
     with pytest.raises(InputError, match="asked for twice"):
         gi.saes.sweep(values, out=tmp_path / "no", widths=[16, 16], ks=[2])
-    with pytest.raises(InputError, match="width is 2.5"):
+    with pytest.raises(InputError, match=r"width is 2\.5"):
         gi.saes.sweep(values, out=tmp_path / "no", widths=[16, 2.5], ks=[2])
     with pytest.raises(InputError, match="nothing to train"):
         gi.saes.sweep(values, out=tmp_path / "no", widths=[])
