@@ -2,7 +2,10 @@
 
 Trains autoencoders of several architectures, widths and sparsities in one pass over the activations
 of one layer, twice with other seeds, and says for each what it keeps of held-out places, how many
-latents live there, and how many it has in common with the other seed's.
+latents live there, and how many it has in common with the other seed's. On the embedded model a
+TopK autoencoder of 1,024 latents explains .82, .86 and .90 of the variance with 8, 16 and 32
+active, 4,096 latents no more; but only .34, .21 and .07 of the 1,024 are found again with another
+seed, where a standard one explains .73, .81 and .87 and finds .88, .74 and .57 again.
 
     python saes/sweep.py --layer 3
 """

@@ -79,10 +79,13 @@ def _of_topk(autoencoder: Any, inputs: torch.Tensor, dead: torch.Tensor) -> Loss
         # lengths and biases go into the factors, which are smaller than their product
         factor = torch.cat([w_enc * length, (b_enc * length)[None]])
         rank = (torch.cat([centred, torch.ones_like(centred[:, :1])], 1) @ factor).to(w_enc.dtype)
-        active = _active(autoencoder, rank)
-        pre = rank[active.row, active.latent] / length[active.latent]
-    value = PreActivation.apply(centred, w_enc, b_enc, b_dec, pre, active).relu()
 
+    def pre_activation(active: Active) -> torch.Tensor:
+        pre = rank[active.row, active.latent] / length[active.latent]
+        return PreActivation.apply(centred, w_enc, b_enc, b_dec, pre, active)
+
+    active = _active(autoencoder, rank)
+    value = pre_activation(active).relu()
     missed = Decoded.apply(value, w_dec, active) + b_dec - inputs
     total = _squares(missed)
     if autoencoder.cfg.architecture() == "matryoshka_batchtopk":
@@ -90,7 +93,13 @@ def _of_topk(autoencoder: Any, inputs: torch.Tensor, dead: torch.Tensor) -> Loss
             inner = torch.where(active.latent < width, value, 0)
             total = total + _squares(Decoded.apply(inner, w_dec, active) + b_dec - inputs)
     if bool(dead.any()):
-        total = total + _revival(autoencoder, inputs, missed.detach(), dead, length)
+        # they learn what the others miss (Gao et al. 2024, appendix A.2)
+        number, most = dead.nonzero().squeeze(1), inputs.shape[1] // 2
+        best = largest(rank.index_select(1, number), min(most, len(number)))
+        revived = Active.of_rows(number[best], len(dead))
+        scale = autoencoder.cfg.aux_loss_coefficient * min(len(number) / most, 1.0)
+        guess = Decoded.apply(pre_activation(revived), w_dec, revived)
+        total = total + scale * _squares(guess + missed.detach())
 
     above = value.detach() > 0
     if hasattr(autoencoder, "update_topk_threshold"):
@@ -110,7 +119,7 @@ def _active(autoencoder: Any, rank: torch.Tensor) -> Active:
     k = autoencoder.cfg.k
     if autoencoder.cfg.architecture() == "topk":
         return Active.of_rows(largest(rank, k), latents)
-    return Active.of_batch(largest(rank.relu_().view(1, -1), int(k * n))[0], n, latents)
+    return Active.of_batch(largest(rank.relu().view(1, -1), int(k * n))[0], n, latents)
 
 
 def largest(values: torch.Tensor, k: int) -> torch.Tensor:
@@ -132,24 +141,6 @@ def largest(values: torch.Tensor, k: int) -> torch.Tensor:
     candidate = (group[:, None] + first[:, None]).view(n, -1)
     best = values.gather(1, candidate).topk(k, dim=1, sorted=False).indices
     return candidate.gather(1, best)
-
-
-def _revival(
-    autoencoder: Any,
-    inputs: torch.Tensor,
-    missed: torch.Tensor,
-    dead: torch.Tensor,
-    length: torch.Tensor,
-) -> torch.Tensor:
-    """Latents that are dead learn what the others miss (Gao et al. 2024, appendix A.2)."""
-    number = dead.nonzero().squeeze(1)
-    pre = (inputs - autoencoder.b_dec) @ autoencoder.W_enc[:, number] + autoencoder.b_enc[number]
-    most = inputs.shape[1] // 2
-    k = min(most, len(number))
-    chosen = (pre.detach() * length[number]).topk(k, dim=1, sorted=False).indices
-    value = torch.zeros_like(pre).scatter(1, chosen, pre.gather(1, chosen))
-    scale = autoencoder.cfg.aux_loss_coefficient * min(len(number) / most, 1.0)
-    return scale * _squares(value @ autoencoder.W_dec[number] + missed)
 
 
 def _squares(missed: torch.Tensor) -> torch.Tensor:
