@@ -164,7 +164,9 @@ def main(
     }
     own = middle["geointerp"]["seconds"]
     shape = (
-        f"layer {layer} of {Path(acts).name}" if acts else f"{places:,} random rows × {hidden:,}"
+        f"layer {layer} of {Path(acts).name}, {size(acts)}"
+        if acts
+        else f"{places:,} random rows × {hidden:,}"
     )
     lines = [
         f"{shape}; width {width:,}, k {k}, batches of {batch:,}, {steps} steps; {machine(device)}, "
@@ -187,6 +189,14 @@ def main(
     before = path.read_text("utf-8") if path.exists() else "\n".join(head) + "\n"
     path.write_text(before + "\n" + "\n".join(lines) + "\n", "utf-8")
     print("\n".join(lines))
+
+
+def size(acts: str) -> str:
+    """How many vectors a store has, and of what length."""
+    import geointerp as gi
+
+    sizes = gi.activations.open(acts).sizes
+    return f"{sizes['place']:,} × {sizes['hidden']}"
 
 
 def machine(device: str) -> str:
