@@ -324,3 +324,29 @@ def test_r2_by_layer_keeps_labels_apart_and_takes_a_model_alone():
     heights = sorted(text.xy[1] for text in ax.texts)
     assert np.diff(heights).min() > 0.04
     assert len(ax.lines) == 2
+
+
+def test_fidelity_joins_what_is_of_one_kind():
+    table = pd.DataFrame(
+        {
+            "architecture": ["topk", "topk", "standard", "topk"],
+            "width": [64, 64, 64, 128],
+            "seed": 0,
+            "l0": [16.0, 4.0, 8.0, 4.0],
+            "explained_variance": [0.8, 0.6, 0.5, 0.7],
+        }
+    )
+    ax = plot.fidelity(table)
+    lines = {line.get_label(): line for line in ax.get_lines()}
+    assert lines["topk, 64"].get_xdata().tolist() == [4, 16]
+    assert lines["topk, 64"].get_ydata().tolist() == [0.6, 0.8]
+    assert lines["topk, 64"].get_color() == lines["topk, 128"].get_color()
+    assert lines["topk, 64"].get_marker() != lines["topk, 128"].get_marker()
+    # whatever comes first
+    again = plot.fidelity(table[::-1]).get_lines()
+    colours = {line.get_label(): line.get_color() for line in again}
+    assert colours["standard, 64"] == lines["standard, 64"].get_color()
+    with pytest.raises(InputError, match="no column 'l0'"):
+        plot.fidelity(table.drop(columns="l0"))
+    with pytest.raises(InputError, match="no autoencoder"):
+        plot.fidelity(table[:0])

@@ -264,3 +264,30 @@ def test_bad_input(tmp_path):
         "mine",
         "sae_weights.safetensors",
     ]
+
+
+def test_what_is_no_autoencoder_and_what_lies_crosswise_is_said(trained, tmp_path):
+    _, out, values, _ = trained
+    for call in (gi.saes.quality, gi.saes.encode):
+        acts = synthetic_acts(n=50).sel(layer=1)
+        with pytest.raises(InputError, match=r"sae' is no autoencoder; open it with saes\.load"):
+            call(str(out), acts)
+    with pytest.raises(InputError, match=r"these are \('hidden', 'place'\): transpose them"):
+        gi.saes.train(acts.T, width=4, k=2)
+    small = gi.saes.train(acts, width=4, k=2, steps=2, batch=16)
+    with pytest.raises(InputError, match="no activations to encode"):
+        gi.saes.encode(small, acts[:0])
+    with pytest.raises(InputError, match=r"layers \[0, 1\]: choose one"):
+        gi.saes.encode(small, synthetic_acts(n=50))
+    for options, said in [
+        ({"widths": 8}, r"widths is 8; .* \[8\]"),
+        ({"architectures": "topk"}, "list"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            gi.saes.sweep(values, out=tmp_path / "no", **options)
+    (tmp_path / "cfg.json").write_text("{}")
+    (tmp_path / "sae_weights.safetensors").write_bytes(
+        (out / "sae_weights.safetensors").read_bytes()
+    )
+    with pytest.raises(InputError, match=r"in its configuration '.*' is missing or unknown"):
+        gi.saes.load(tmp_path)

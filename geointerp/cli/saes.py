@@ -64,6 +64,7 @@ def train_sae(
         device=device,
         precision=precision,
     )
+    print(f"{out}: {architecture}, {width} latents")
     for name, value in cards.read(Path(out))["figures"].items():
         print(f"{name}: {value:.4g}")
 
@@ -151,6 +152,8 @@ def encode_places(
     from geointerp import activations, cards, saes
 
     artefacts.refuse_existing(Path(out))
+    if Path(out).suffix != ".h5ad":
+        raise InputError(f"{out}: features are written as .h5ad; choose such a name.")
     autoencoder = saes.load(sae, sae_id)
     if layer is None:
         layer = None if sae_id else cards.read(Path(sae)).get("made by", {}).get("layer")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from geointerp.errors import InputError
 from geointerp.plot.curves import HUES
 from geointerp.plot.globe import axes
+from geointerp.saes.architectures import ARCHITECTURES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,14 +37,18 @@ def fidelity(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     Raises
     ------
     InputError
-        A column is missing.
+        A column is missing, or there is no row.
     """
     wanted = ["architecture", "width", "seed", "l0", "explained_variance"]
     missing = [name for name in wanted if name not in table]
     if missing:
         raise InputError(f"the table has no column {missing[0]!r}; saes.sweep gives one that has.")
+    if not len(table):
+        raise InputError("the table has no autoencoder.")
     ax = axes(ax, (5.2, 3.8))
-    hues = dict(zip(dict.fromkeys(table["architecture"]), HUES, strict=False))
+    # an architecture has one colour in every figure
+    known = dict.fromkeys([*ARCHITECTURES, *table["architecture"]])
+    hues = dict(zip(known, HUES, strict=False))
     markers = dict(zip(sorted(set(table["width"])), _MARKERS, strict=False))
     said = set()
     for (architecture, width, _), rows in table.groupby(
@@ -66,6 +71,7 @@ def fidelity(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.xaxis.set_major_formatter("{x:g}")
     ax.set_xlabel("latents active at once (L0)")
     ax.set_ylabel("held-out variance explained")
-    ax.legend(frameon=False, fontsize=8)
+    # beside the curves, which may be anywhere
+    ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     ax.spines[["top", "right"]].set_visible(False)
     return ax

@@ -12,10 +12,11 @@ from geointerp.saes.reading import (
 )
 from geointerp.saes.splicing import loss_recovered
 from geointerp.saes.split import held_out
-from geointerp.saes.stability import stability
+from geointerp.saes.stability import Stability, stability
 from geointerp.saes.training import sweep, train
 
 __all__ = [
+    "Stability",
     "activation_histogram",
     "encode",
     "held_out",

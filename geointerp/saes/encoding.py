@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import sparse
 
 from geointerp.errors import InputError
+from geointerp.saes.files import loaded
 from geointerp.saes.rows import Rows, origin
 
 if TYPE_CHECKING:
@@ -51,8 +52,10 @@ def encode(sae: Any, acts: Any) -> anndata.AnnData:
             "these activations do not say of which places they are; encode a DataArray as "
             "activations.capture gives it."
         )
+    rows = Rows(acts, loaded(sae).cfg.d_in)
+    if not len(rows):
+        raise InputError("there are no activations to encode.")
     _check_origin(sae, acts)
-    rows = Rows(acts, sae.cfg.d_in)
     parts = []
     with torch.inference_mode():
         for block in rows.blocks(sae.cfg.d_sae):

@@ -85,6 +85,8 @@ def load(
         zlib.error,
     ) as error:
         said = hub.said(error)
+        if isinstance(error, KeyError):
+            said = f"in its configuration {said} is missing or unknown"
         # numpy's words tell how to load one all the same
         if "pickle" in said:
             said = "it holds a pickle, which is not loaded"
@@ -95,6 +97,19 @@ def load(
     # activations are (place, hidden) here, of attention too, not (place, head, hidden)
     sae.turn_off_forward_pass_hook_z_reshaping()
     return sae.eval()
+
+
+def loaded(sae: Any) -> Any:
+    """The autoencoder itself.
+
+    Raises
+    ------
+    InputError
+        Something else, such as the folder that it is in.
+    """
+    if not hasattr(sae, "cfg"):
+        raise InputError(f"{sae!r} is no autoencoder; open it with saes.load first.")
+    return sae
 
 
 def save(autoencoder: Any, folder: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from geointerp.errors import InputError
+from geointerp.saes.files import loaded
 from geointerp.saes.rows import Rows
 
 
@@ -34,7 +35,7 @@ def quality(sae: Any, acts: Any) -> dict[str, float]:
     """
     import torch
 
-    rows = acts if isinstance(acts, Rows) else Rows(acts, sae.cfg.d_in)
+    rows = acts if isinstance(acts, Rows) else Rows(acts, loaded(sae).cfg.d_in)
     if not len(rows):
         raise InputError("there are no activations to judge the autoencoder by.")
     mean = sum(block.sum(axis=0, dtype=np.float64) for block in rows.blocks()) / len(rows)

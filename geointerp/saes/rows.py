@@ -48,6 +48,9 @@ class Rows:
                     f"these are activations of layers {layers}: choose one, sel(layer=…)."
                 )
             acts = acts.squeeze("layer")
+        dims: tuple[Any, ...] = getattr(acts, "dims", ())
+        if "place" in dims and dims[0] != "place":
+            raise InputError(f"activations are (place, hidden); these are {dims}: transpose them.")
         if hasattr(acts, "tocsr"):
             raise InputError("activations are a sparse matrix; an autoencoder reads dense ones.")
         # tensors and tables, too

@@ -172,6 +172,10 @@ def sweep(
     from geointerp.saes.trainer import Recipe
 
     target, products = _where(device, precision)
+    kinds = {"architectures": architectures, "widths": widths, "ks": ks, "seeds": seeds}
+    for name, given in kinds.items():
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise InputError(f"{name} is {given!r}; it must be a list, [{given!r}].")
     numbers = list(seeds)
     recipes = [
         Recipe(architecture, width, k, steps, batch, learning_rate, seed, products)
