@@ -18,7 +18,7 @@ from scipy.stats import false_discovery_control
 
 import geointerp as gi
 from geointerp.errors import InputError
-from geointerp.spatial import _inputs, _permutation, knn, moran
+from geointerp.spatial import _permutation, knn, moran
 
 COLUMNS = ["I", "expected_I", "z", "p", "q", "n_active", "reason"]
 
@@ -375,9 +375,9 @@ def test_same_seed_same_bytes_with_any_threads_and_chunks(world, monkeypatch):
         pd.testing.assert_frame_equal(
             moran(features, graph, permutations=99, threads=threads), first, check_exact=True
         )
-    monkeypatch.setattr(_inputs, "BLOCK_ENTRIES", 130)
+    monkeypatch.setattr(tables, "BLOCK_ENTRIES", 130)
     monkeypatch.setattr(_permutation, "CHUNK_ENTRIES", 2_000)
-    assert len(list(_inputs.columns(features))) == 10
+    assert len(list(tables.columns(features))) == 10
     assert len(list(_permutation.Permutations(300, 99, 0))) == 17
     for given_as in (features, sparse.csr_array(features)):
         again = moran(given_as, graph, permutations=99, threads=2)

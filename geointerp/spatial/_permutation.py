@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geointerp.errors import InputError
-from geointerp.spatial._inputs import Neighbors
+from geointerp.spatial.neighbors import Neighbors
 
 Alternative = Literal["greater", "less", "two-sided"]
 

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from geointerp.spatial import _inputs, _permutation
-from geointerp.spatial._inputs import Neighbors
+from geointerp.spatial import _permutation
+from geointerp.spatial.neighbors import Neighbors, read_graph
+from geointerp.spatial.table import Features, columns, read_features
 
 if TYPE_CHECKING:
     from libpysal.graph import Graph
@@ -27,7 +28,7 @@ class _Feature(NamedTuple):
 
 
 def moran(
-    features: _inputs.Features,
+    features: Features,
     graph: Graph | W,
     *,
     permutations: int = 999,
@@ -112,8 +113,8 @@ def moran(
     from scipy.stats import false_discovery_control
 
     _permutation.check_options(permutations, seed, alternative, min_active, threads)
-    table = _inputs.read_features(features)
-    neighbors = _inputs.read_graph(graph, table)
+    table = read_features(features)
+    neighbors = read_graph(graph, table)
     draws = _permutation.Permutations(neighbors.n, int(permutations), int(seed))
 
     width = len(table.names)
@@ -122,7 +123,7 @@ def moran(
     reasons: list[str | None] = [None] * width
     expected = -1 / (neighbors.n - 1)
     start = 0
-    for block in _inputs.columns(table.matrix):
+    for block in columns(table.matrix):
         tested, kept = [], []
         for j, (rows, values) in enumerate(block, start):
             n_active[j] = len(rows)

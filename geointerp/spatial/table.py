@@ -1,0 +1,96 @@
+"""What every statistic reads: a table of features, by column, whatever it came as."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import sparse
+
+from geointerp.errors import InputError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    Features: TypeAlias = AnnData | pd.DataFrame | NDArray | sparse.spmatrix | sparse.sparray
+
+BLOCK_ENTRIES = 4_000_000
+"""Columns are worked on in blocks of at most so many numbers (about 50 MB)."""
+
+
+class Table(NamedTuple):
+    """Features by column, whatever they came as."""
+
+    matrix: Any  # ndarray or csc_array of shape (n, F)
+    names: pd.Index  # of the features, length F
+    places: pd.Index | None  # of the rows, where the input knows them
+
+
+def label(index: pd.Index, row: int | np.integer) -> str:
+    """How messages name a place: 5 and 'Paris', not np.int64(5)."""
+    return repr(index[row : row + 1].tolist()[0])
+
+
+def read_features(features: Features) -> Table:
+    """Features of shape (n, F) as an ndarray or a csc_array, with the names of both sides."""
+    if isinstance(features, pd.DataFrame):
+        return Table(_from_frame(features), features.columns, features.index)
+    labelled: Any = features
+    if hasattr(labelled, "obs_names") and hasattr(labelled, "X"):
+        if labelled.X is None:
+            raise InputError("the AnnData has no X; it holds the features, places by features.")
+        return Table(_from_matrix(labelled.X), labelled.var_names, labelled.obs_names)
+    matrix = _from_matrix(features)
+    return Table(matrix, pd.RangeIndex(matrix.shape[1]), None)
+
+
+def _from_frame(frame: pd.DataFrame) -> Any:
+    for column, dtype in frame.dtypes.items():
+        if not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)):
+            raise InputError(f"column {column!r} of the features is of {dtype}, not of numbers.")
+    if len(frame.columns) and all(isinstance(t, pd.SparseDtype) for t in frame.dtypes):
+        if all(t.fill_value == 0 for t in frame.dtypes):
+            return _from_matrix(frame.sparse.to_coo())
+        frame = frame.sparse.to_dense()
+    if all(isinstance(dtype, np.dtype) for dtype in frame.dtypes):
+        return _from_matrix(frame.to_numpy())
+    return _from_matrix(frame.to_numpy(dtype=float, na_value=np.nan))
+
+
+def _from_matrix(matrix: Any) -> Any:
+    if hasattr(matrix, "to_memory"):  # of an AnnData that is backed by a file
+        matrix = matrix.to_memory()
+    if sparse.issparse(matrix):
+        columns = sparse.csc_array(matrix, copy=True)
+        columns.sum_duplicates()
+        columns.eliminate_zeros()
+    else:
+        columns = np.asarray(matrix)
+    if columns.ndim != 2:
+        raise InputError(
+            f"the features have {columns.ndim} dimension(s); they must be places by features."
+        )
+    if columns.dtype.kind not in "biuf":
+        raise InputError(f"the features are of {columns.dtype}; they must be real numbers.")
+    return columns
+
+
+def columns(matrix: Any) -> Iterator[list[tuple[NDArray[np.intp], NDArray[np.float64]]]]:
+    """Rows and values of the nonzero entries of each column, in blocks of bounded memory."""
+    n, width = matrix.shape
+    start = 0
+    while start < width:
+        if sparse.issparse(matrix):
+            room = matrix.indptr[start] + BLOCK_ENTRIES
+            stop = max(start + 1, int(np.searchsorted(matrix.indptr, room, side="right")) - 1)
+            spans = [slice(*matrix.indptr[j : j + 2]) for j in range(start, stop)]
+            yield [(matrix.indices[s], matrix.data[s].astype(np.float64)) for s in spans]
+        else:
+            stop = start + max(1, BLOCK_ENTRIES // max(n, 1))
+            block = np.ascontiguousarray(matrix[:, start:stop].T, dtype=np.float64)
+            active = [np.flatnonzero(values) for values in block]
+            yield [(rows, values[rows]) for rows, values in zip(active, block, strict=True)]
+        start = stop
