@@ -19,6 +19,7 @@ from scipy.stats import false_discovery_control
 import geointerp as gi
 from geointerp.errors import InputError
 from geointerp.spatial import _permutation, knn, moran
+from geointerp.spatial import table as tables
 
 COLUMNS = ["I", "expected_I", "z", "p", "q", "n_active", "reason"]
 
