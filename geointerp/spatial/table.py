@@ -15,7 +15,7 @@ from geointerp.errors import InputError
 if TYPE_CHECKING:
     from anndata import AnnData
 
-    Features: TypeAlias = AnnData | pd.DataFrame | NDArray | sparse.spmatrix | sparse.sparray
+Features: TypeAlias = "AnnData | pd.DataFrame | NDArray | sparse.spmatrix | sparse.sparray"
 
 BLOCK_ENTRIES = 4_000_000
 """Columns are worked on in blocks of at most so many numbers (about 50 MB)."""
