@@ -1,7 +1,13 @@
 """Compiled loops. Their cost follows the places where a feature fires, not the table.
 
-They run without the interpreter's lock, each call on one thread and every feature within one
-call, so that no result depends on the number of threads.
+They run without the interpreter's lock. A feature's sums are added up in the same order in
+whatever company it is, so that no result depends on the number of threads or on blocks.
+
+The quantity that all of them add up is
+
+    cross = Σ over pairs of t_ij x_i x_j  +  Σ over i of degree_i x_i (alpha + beta x_i),
+
+t_ij = w_ij + w_ji, degree_i = Σ_j t_ij: every statistic here is a straight line in it.
 """
 
 from __future__ import annotations
@@ -13,54 +19,143 @@ import numba
 import numpy as np
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile, and keep what was compiled where there is a folder to keep it in."""
     try:
         return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # neither the package's folder nor the user's cache can be written to
         return numba.njit(nogil=True)(function)
 
 
-@_compiled
-def cross(rows, values, mean, sites, indptr, other, weight, degree, field):  # type: ignore[no-untyped-def]
-    """Sum of w_ij x_i x_j less mean times the sum of x_i degree_i, with x moved to `sites`.
+@compiled
+def _mixed(z):  # type: ignore[no-untyped-def]
+    """The finalizer of SplitMix64 (Steele, Lea and Flood 2014)."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
 
-    It is the numerator of Moran's I but for mean² S0, which no permutation changes.
-    `field` holds n zeros, and does so again afterwards.
+
+@compiled
+def shuffle(seed, first, arranged, starts, wanted, orders):  # type: ignore[no-untyped-def]
+    """Fill row r of `orders` with shuffle number `first + r`, drawn for itself from the seed.
+
+    arranged, starts : the sites by group; group g stands at starts[g]:starts[g + 1], and there
+    its sites are shuffled among themselves.
+    wanted : int64, per group; only so many of its shuffled sites are drawn.
     """
-    for e in range(rows.size):
-        field[sites[rows[e]]] = values[e]
+    sites = arranged.copy()
+    drawn = np.empty(wanted.sum(), dtype=np.int64)
+    key = _mixed(np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15))
+    for r in range(orders.shape[0]):
+        state = _mixed(key ^ _mixed(np.uint64(first + r) + np.uint64(1)))
+        at = 0
+        for g in range(wanted.size):
+            stop = starts[g + 1]
+            for e in range(starts[g], starts[g] + wanted[g]):
+                state += np.uint64(0x9E3779B97F4A7C15)
+                unit = np.float64(_mixed(state) >> np.uint64(11)) / 9007199254740992.0
+                j = e + np.int64(unit * (stop - e))
+                sites[e], sites[j] = sites[j], sites[e]
+                orders[r, e] = sites[e]
+                drawn[at] = j
+                at += 1
+        # back to where it was, so that a shuffle depends on its number alone
+        for g in range(wanted.size - 1, -1, -1):
+            for e in range(starts[g] + wanted[g] - 1, starts[g] - 1, -1):
+                at -= 1
+                j = drawn[at]
+                sites[e], sites[j] = sites[j], sites[e]
+
+
+@compiled
+def cross(sites, values, alpha, beta, indptr, other, weight, degree, field):  # type: ignore[no-untyped-def]
+    """`cross` of values that stand at sites. `field` holds n zeros, and does so afterwards."""
+    for e in range(sites.size):
+        field[sites[e]] = values[e]
     total = 0.0
-    everywhere = rows.size == field.size  # then the sites' own order is the quick one in memory
-    for e in range(rows.size):
-        site = e if everywhere else sites[rows[e]]
-        lag = -mean * degree[site]
+    for e in range(sites.size):
+        site = sites[e]
+        value = values[e]
+        lag = degree[site] * (alpha + beta * value)
         for pair in range(indptr[site], indptr[site + 1]):
             lag += weight[pair] * field[other[pair]]
-        total += field[site] * lag
-    for e in range(rows.size):
-        field[sites[rows[e]]] = 0.0
+        total += value * lag
+    for e in range(sites.size):
+        field[sites[e]] = 0.0
     return total
 
 
-@_compiled
-def count(  # type: ignore[no-untyped-def]
-    moves, mine, starts, rows, values, means, observed, ties,
-    indptr, other, weight, degree, at_least, at_most,
+@compiled
+def count_sparse(  # type: ignore[no-untyped-def]
+    orders, starts, slots, values, alphas, betas, observed, ties,
+    indptr, other, weight, degree, at_least, at_most, sums, squares,
 ):  # fmt: skip
-    """Add to `at_least` and `at_most` how many of `moves` are as extreme as what is observed.
+    """Add to the counts how many shuffles are as extreme as what is observed.
 
-    moves : int32, shape (P, n); the value of place i goes to place moves[p, i].
-    mine : int64; the features to work on.
-    starts, rows, values, means : the features' active places and values, one after the other.
-    observed, ties : of each feature, its `cross`, and what counts as equal to it.
+    starts : feature f is at starts[f]:starts[f + 1] of `slots`, where in a row of `orders` its
+    sites stand, and of `values`.
+    sums, squares : of what each shuffle gives less what is observed.
     """
-    field = np.zeros(moves.shape[1])
-    for p in range(moves.shape[0]):
-        sites = moves[p]
-        for f in mine:
-            span = slice(starts[f], starts[f + 1])
+    field = np.zeros(degree.size)
+    sites = np.empty(degree.size, dtype=np.int32)
+    for r in range(orders.shape[0]):
+        order = orders[r]
+        for f in range(starts.size - 1):
+            first, size = starts[f], starts[f + 1] - starts[f]
+            for e in range(size):
+                sites[e] = order[slots[first + e]]
             moved = cross(
-                rows[span], values[span], means[f], sites, indptr, other, weight, degree, field
-            )
-            at_least[f] += moved >= observed[f] - ties[f]
-            at_most[f] += moved <= observed[f] + ties[f]
+                sites[:size], values[first : first + size], alphas[f], betas[f],
+                indptr, other, weight, degree, field,
+            ) - observed[f]  # fmt: skip
+            at_least[f] += moved >= -ties[f]
+            at_most[f] += moved <= ties[f]
+            sums[f] += moved
+            squares[f] += moved * moved
+
+
+@compiled
+def count_dense(  # type: ignore[no-untyped-def]
+    orders, table, alphas, betas, observed, ties,
+    indptr, other, weight, degree, at_least, at_most, sums, squares,
+):  # fmt: skip
+    """The same for features that fire almost everywhere, side by side in `table`.
+
+    table : float64, shape (n, features); row e goes to site order[e].
+    """
+    n, width = table.shape
+    field = np.empty((n, width))
+    lag, total = np.empty(width), np.empty(width)
+    for r in range(orders.shape[0]):
+        order = orders[r]
+        for e in range(n):
+            site = order[e]
+            for f in range(width):
+                field[site, f] = table[e, f]
+        total[:] = 0.0
+        for i in range(n):
+            mine = field[i]
+            d = degree[i]
+            for f in range(width):
+                lag[f] = d * (alphas[f] + betas[f] * mine[f])
+            pair, stop = indptr[i], indptr[i + 1]
+            while pair + 3 < stop:  # four at once: `lag` is fetched and put back less often
+                a, b, c = field[other[pair]], field[other[pair + 1]], field[other[pair + 2]]
+                e = field[other[pair + 3]]
+                u, v, w, z = weight[pair], weight[pair + 1], weight[pair + 2], weight[pair + 3]
+                for f in range(width):
+                    lag[f] += (u * a[f] + v * b[f]) + (w * c[f] + z * e[f])
+                pair += 4
+            while pair < stop:
+                a, u = field[other[pair]], weight[pair]
+                for f in range(width):
+                    lag[f] += u * a[f]
+                pair += 1
+            for f in range(width):
+                total[f] += mine[f] * lag[f]
+        for f in range(width):
+            moved = total[f] - observed[f]
+            at_least[f] += moved >= -ties[f]
+            at_most[f] += moved <= ties[f]
+            sums[f] += moved
+            squares[f] += moved * moved

@@ -8,30 +8,48 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.sparse import csgraph
 
 from geointerp.errors import InputError
-from geointerp.spatial.table import Table, label
+from geointerp.spatial.motifs import Motif, MotifSums, motifs
+from geointerp.spatial.table import Table, check_aligned, label
 
 if TYPE_CHECKING:
     from libpysal.graph import Graph
     from libpysal.weights import W
 
+MOST_STEPS = 1e9
+"""Two-step paths of a graph beyond which its triangles are not counted (some 10 s, 8 GB)."""
+
 
 class Neighbors(NamedTuple):
-    """Weights w_ij with the sums that the moments of a statistic need.
+    """Weights w_ij by site.
 
-    The statistic only meets w_ij + w_ji, so each pair of neighbours is kept once, i < j.
+    The statistics only meet t_ij = w_ij + w_ji, so each pair of neighbours is kept once, i < j.
+    Sites are the places in an order in which neighbours stand near each other in memory.
     """
 
-    n: int
-    indptr: NDArray[np.int64]  # pairs of place i are at indptr[i]:indptr[i + 1]
+    ids: pd.Index  # of the n places
+    site: NDArray[np.int32]  # of each place
+    both: sparse.csr_array  # t_ij, by site
+    indptr: NDArray[np.int64]  # pairs of site i are at indptr[i]:indptr[i + 1]
     other: NDArray[np.int32]  # j of each pair
-    weight: NDArray[np.float64]  # w_ij + w_ji of each pair
-    degree: NDArray[np.float64]  # sum over j of w_ij + w_ji, shape (n,)
+    weight: NDArray[np.float64]  # t_ij of each pair
+    degree: NDArray[np.float64]  # sum over j of t_ij, shape (n,)
     s0: float  # sum of all w_ij
-    s1: float  # half the sum over i and j of (w_ij + w_ji)²
-    s2: float  # sum over i of degree²
     total: float  # sum of all |w_ij|
+
+    @property
+    def n(self) -> int:
+        """Number of places."""
+        return len(self.site)
+
+    def motif_sums(self) -> dict[Motif, float]:
+        """Sums over the motifs of up to four edges, or of up to two in a graph too dense."""
+        sums = MotifSums(self.both)
+        steps = float((np.diff(self.both.indptr).astype(float) ** 2).sum())
+        most = 4 if steps <= MOST_STEPS else 2
+        return {motif: sums(motif) for edges in range(1, most + 1) for motif in motifs(edges)}
 
 
 def read_graph(graph: Graph | W, table: Table) -> Neighbors:
@@ -41,7 +59,7 @@ def read_graph(graph: Graph | W, table: Table) -> Neighbors:
     if table.matrix.shape[0] != n:
         raise InputError(f"the features have {table.matrix.shape[0]} rows, the graph {n} places.")
     if table.places is not None:
-        _check_aligned(table.places, ids)
+        check_aligned(table.places, ids, "features")
     if n < 4:
         raise InputError(f"the graph has {n} place(s); the moments of the statistic need 4.")
     for bad in np.flatnonzero(~np.isfinite(weights.data)):
@@ -58,18 +76,24 @@ def read_graph(graph: Graph | W, table: Table) -> Neighbors:
             f"the weights of the graph add up to {s0:g}; places need neighbours of positive weight."
         )
     both = sparse.csr_array(weights + weights.T)
+    both.setdiag(0)  # an island comes as a pair with itself of weight 0
+    both.eliminate_zeros()
+    order = csgraph.reverse_cuthill_mckee(sparse.csr_matrix(both), symmetric_mode=True)
+    both = sparse.csr_array(both[order][:, order])
+    site = np.empty(n, dtype=np.int32)
+    site[order] = np.arange(n, dtype=np.int32)
     pairs = sparse.csr_array(sparse.triu(both, k=1))
     pairs.sort_indices()
     degree = np.asarray(both.sum(axis=1), dtype=np.float64).reshape(-1)
     return Neighbors(
-        n=n,
+        ids=ids,
+        site=site,
+        both=both,
         indptr=pairs.indptr.astype(np.int64),
         other=pairs.indices.astype(np.int32),
         weight=pairs.data.astype(np.float64),
         degree=degree,
         s0=s0,
-        s1=float((both.data**2).sum() / 2),
-        s2=float((degree**2).sum()),
         total=float(np.abs(weights.data).sum()),
     )
 
@@ -89,21 +113,3 @@ def _weights(graph: Graph | W) -> tuple[pd.Index, sparse.csr_array]:
         (adjacency.to_numpy(dtype=np.float64), (focal, neighbor)), shape=(len(ids), len(ids))
     )
     return ids, sparse.csr_array(weights)
-
-
-def _check_aligned(places: pd.Index, ids: pd.Index) -> None:
-    if places.equals(ids):
-        return
-    # AnnData turns every label into a string
-    mine, theirs = places.map(str), ids.map(str)
-    differ = np.flatnonzero(mine.to_numpy() != theirs.to_numpy())
-    for row in differ:
-        raise InputError(
-            f"row {row} of the features is {label(places, row)}, of the graph {label(ids, row)}; "
-            + (
-                "they hold the same places in another order: bring the features into the order "
-                "of graph.unique_ids."
-                if set(mine) == set(theirs)
-                else "both must hold the same places in the same order."
-            )
-        )

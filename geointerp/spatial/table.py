@@ -78,6 +78,36 @@ def _from_matrix(matrix: Any) -> Any:
     return columns
 
 
+def check_aligned(places: pd.Index, ids: pd.Index, what: str) -> None:
+    """Raise `InputError` where the places of a table are not those of the graph, in order."""
+    if places.equals(ids):
+        return
+    # AnnData turns every label into a string
+    mine, theirs = places.map(str), ids.map(str)
+    differ = np.flatnonzero(mine.to_numpy() != theirs.to_numpy())
+    for row in differ:
+        raise InputError(
+            f"row {row} of the {what} is {label(places, row)}, of the graph {label(ids, row)}; "
+            + (
+                f"they hold the same places in another order: bring the {what} into the order "
+                "of graph.unique_ids."
+                if set(mine) == set(theirs)
+                else "both must hold the same places in the same order."
+            )
+        )
+
+
+def firing(table: Table) -> Table:
+    """1 where a feature is not zero; what is not finite stays as it is."""
+    if sparse.issparse(table.matrix):
+        data = table.matrix.data
+        ones = sparse.csc_array(table.matrix, copy=True, dtype=np.float64)
+        ones.data = np.where(np.isfinite(data), 1.0, data)
+    else:
+        ones = np.where(np.isfinite(table.matrix), table.matrix != 0, table.matrix).astype(float)
+    return table._replace(matrix=ones)
+
+
 def columns(matrix: Any) -> Iterator[list[tuple[NDArray[np.intp], NDArray[np.float64]]]]:
     """Rows and values of the nonzero entries of each column, in blocks of bounded memory."""
     n, width = matrix.shape

@@ -1,0 +1,122 @@
+"""What chance is: places shuffled over the whole map, or within the regions alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from geointerp.errors import InputError
+from geointerp.spatial.neighbors import Neighbors
+from geointerp.spatial.table import check_aligned
+
+Within: TypeAlias = "str | pd.Series | ArrayLike"
+
+CHUNK_ENTRIES = 4_000_000
+"""Shuffles are drawn in chunks of at most so many numbers (16 MB)."""
+
+
+class Null:
+    """Shuffles of the places, numbered, the same ones for all features.
+
+    Shuffle number k is drawn from `seed` and k alone, so that it is the same in every chunk, on
+    every thread and at every stage of a test. The sites are arranged by group, each group in its
+    own stretch, and there shuffled among themselves; the values of a feature in a group go to
+    the first of the group's shuffled sites, the slots. The beginning of a shuffle is as random as
+    all of it, so no more of it is drawn.
+
+    Parameters
+    ----------
+    neighbors : Neighbors
+    seed : int
+    groups : ndarray of int64, shape (n,), optional
+        The group of each place, numbered from 0; one group of all if not given.
+    """
+
+    def __init__(
+        self, neighbors: Neighbors, seed: int, groups: NDArray[np.int64] | None = None
+    ) -> None:
+        self.seed = seed
+        of_place = np.zeros(neighbors.n, np.int64) if groups is None else groups
+        self._group = np.empty(neighbors.n, np.int64)
+        self._group[neighbors.site] = of_place
+        self.arranged = np.argsort(self._group, kind="stable").astype(np.int32)
+        self._starts = np.concatenate([[0], np.cumsum(np.bincount(self._group))])
+
+    def slots(self, sites: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+        """The order in which a feature's sites take their slots, and the slots."""
+        order = np.argsort(self._group[sites], kind="stable")
+        group = self._group[sites[order]]
+        rank = np.arange(len(sites)) - np.searchsorted(group, group)
+        return order, (self._starts[group] + rank).astype(np.int32)
+
+    @property
+    def _size(self) -> int:
+        return min(64, max(1, CHUNK_ENTRIES // len(self.arranged)))
+
+    def chunks(self, first: int, stop: int) -> int:
+        """How many chunks `shuffles` gives."""
+        return -(-(stop - first) // self._size)
+
+    def shuffles(
+        self, first: int, stop: int, slots: NDArray[np.int32], pool: Executor, threads: int
+    ) -> Iterator[NDArray[np.int32]]:
+        """Chunks of shuffles from number `first` to `stop`, filled where `slots` are read.
+
+        Yields
+        ------
+        ndarray of int32, shape (shuffles, n)
+        """
+        from geointerp.spatial import _kernels
+
+        counts = np.diff(self._starts)
+        group = np.searchsorted(self._starts, slots, side="right") - 1
+        wanted = np.zeros(len(counts), np.int64)
+        np.maximum.at(wanted, group, slots - self._starts[group] + 1)
+        for at in range(first, stop, self._size):
+            orders = np.zeros((min(self._size, stop - at), len(self.arranged)), np.int32)
+            parts = np.array_split(np.arange(len(orders)), threads)
+            jobs = [
+                pool.submit(
+                    _kernels.shuffle,
+                    self.seed,
+                    at + part[0],
+                    self.arranged,
+                    self._starts,
+                    wanted,
+                    orders[part[0] : part[-1] + 1],
+                )
+                for part in parts
+                if len(part)
+            ]
+            for job in jobs:
+                job.result()
+            yield orders
+
+
+def read_groups(within: Within, features: Any, ids: pd.Index) -> NDArray[np.int64]:
+    """The group of each place, from a column of an AnnData's obs or from labels."""
+    if isinstance(within, str):
+        if not hasattr(features, "obs"):
+            raise InputError(
+                f"within is {within!r}, a column of the places, but the features hold no places "
+                "(they are no AnnData); give the column itself."
+            )
+        if within not in features.obs:
+            raise InputError(
+                f"within is {within!r}, but the places have no such column; they have "
+                f"{', '.join(map(str, features.obs.columns)) or 'none'}."
+            )
+        labels = features.obs[within]
+    else:
+        labels = within if isinstance(within, pd.Series) else pd.Series(np.asarray(within).ravel())
+        if len(labels) != len(ids):
+            raise InputError(f"within holds {len(labels)} labels, the graph {len(ids)} places.")
+        if isinstance(within, pd.Series):
+            check_aligned(labels.index, ids, "labels of within")
+    codes, _ = pd.factorize(labels, use_na_sentinel=False)
+    return codes.astype(np.int64)

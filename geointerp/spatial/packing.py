@@ -1,0 +1,138 @@
+"""Features one after the other, each by its active places, ready to be shuffled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geointerp.spatial.neighbors import Neighbors
+from geointerp.spatial.nulls import Null
+from geointerp.spatial.statistics import Spread, Statistic
+
+TIE = 1e-10
+"""Statistics nearer than this, on the scale of I, count as equal."""
+
+_WIDE = 8  # features that fire on more than an eighth of all places take every place with them
+
+
+class Packed(NamedTuple):
+    """F features and, for each, the line that leads from its `cross` to the statistic."""
+
+    starts: NDArray[np.int64]  # feature f is at starts[f]:starts[f + 1]; shape (F + 1,)
+    slots: NDArray[np.int32]  # where in a shuffle its sites stand
+    values: NDArray[np.float64]
+    alpha: NDArray[np.float64]
+    beta: NDArray[np.float64]
+    slope: NDArray[np.float64]
+    offset: NDArray[np.float64]
+    observed: NDArray[np.float64]  # `cross` where the values stand
+    ties: NDArray[np.float64]
+    active: NDArray[np.int64]  # places where it fires
+    tied: NDArray[np.bool_]  # most of its values are equal to others
+
+    @property
+    def value(self) -> NDArray[np.float64]:
+        """The statistic, shape (F,)."""
+        return self.offset + self.slope * self.observed
+
+    def only(self, chosen: NDArray[np.bool_]) -> Packed:
+        """Some of the features."""
+        if chosen.all():
+            return self
+        sizes = np.diff(self.starts)
+        entries = np.repeat(chosen, sizes)
+        rest = {name: getattr(self, name)[chosen] for name in self._fields[3:]}
+        starts = np.concatenate([[0], np.cumsum(sizes[chosen])])
+        return Packed(starts, self.slots[entries], self.values[entries], **rest)
+
+    def joins(self, neighbors: Neighbors) -> NDArray[np.float64]:
+        """How many pairs of neighbours would both fire by chance."""
+        return len(neighbors.other) * (self.active / neighbors.n) ** 2
+
+    def wide(self, n: int) -> NDArray[np.bool_]:
+        """Which features fire on so many of n places that sparseness no longer pays."""
+        return np.diff(self.starts) * _WIDE > n
+
+
+class Sample(NamedTuple):
+    """The values of F features, for the moments of a statistic."""
+
+    spread: Spread
+    powers: NDArray[np.float64]  # Σ zʳ over all places, z standardised, r = 0, …, 8; (9, F)
+
+
+def pack(
+    columns: Sequence[tuple[NDArray[np.intp], NDArray[np.float64]]],
+    statistic: Statistic,
+    neighbors: Neighbors,
+    null: Null,
+) -> tuple[Packed, Sample]:
+    """Scale features and find their moments, without a loss by cancellation.
+
+    A power of two brings values to the size of 1, exactly. Where a feature fires on more than
+    half the places and a constant added to it changes nothing, it is centred as a whole, which
+    takes out a large mean before anything is squared; elsewhere the zeros hold the mean small
+    against the spread: Σ (x - x̄)² is at least half of Σ x².
+    """
+    from geointerp.spatial import _kernels
+
+    n, width = neighbors.n, len(columns)
+    mean, squares = np.zeros((2, width))
+    powers = np.empty((9, width))
+    sites, slots, values, tied = [], [], [], np.zeros(width, bool)
+    for f, (rows, raw) in enumerate(columns):
+        scaled = np.ldexp(raw, 1 - np.frexp(np.abs(raw).max())[1])  # 1 stays 1
+        head = scaled[:1000]
+        tied[f] = 2 * len(np.unique(head)) < len(head) or len(head) == 1
+        if statistic.centred and 2 * len(rows) > n:
+            whole = np.zeros(n)
+            whole[rows] = scaled
+            whole -= whole.mean()
+            whole -= whole.mean()  # what rounding left of it
+            rows, scaled, centred = np.arange(n), whole, whole
+        else:
+            mean[f] = scaled.sum() / n
+            centred = scaled - mean[f]
+        rest = n - len(rows)
+        squares[f] = (centred**2).sum() + rest * mean[f] ** 2
+        deviation = np.sqrt(squares[f] / n)
+        powers[:, f] = _powers(centred / deviation) + rest * _powers(-mean[f : f + 1] / deviation)
+        order, taken = null.slots(neighbors.site[rows])
+        sites.append(neighbors.site[rows][order])
+        slots.append(taken)
+        values.append(scaled[order])
+    spread = Spread(n, mean, squares, neighbors.s0)
+    line = statistic.line(spread)
+    field = np.zeros(n)
+    graph = (neighbors.indptr, neighbors.other, neighbors.weight, neighbors.degree)
+    observed = np.array(
+        [
+            _kernels.cross(*feature, *graph, field)
+            for feature in zip(sites, values, line.alpha, line.beta, strict=True)
+        ]
+    )
+    size = squares / n + (0 if statistic.centred else mean**2)
+    packed = Packed(
+        starts=np.concatenate([[0], np.cumsum([len(v) for v in values])]).astype(np.int64),
+        slots=np.concatenate(slots),
+        values=np.concatenate(values),
+        observed=observed,
+        ties=TIE * neighbors.total * size,
+        active=np.array([len(rows) for rows, _ in columns]),
+        tied=tied,
+        **line._asdict(),
+    )
+    return packed, Sample(spread, powers)
+
+
+def _powers(z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Σ zʳ for r = 0, …, 8."""
+    sums = np.empty(9)
+    power = np.ones_like(z)
+    for r in range(9):
+        sums[r] = power.sum()
+        power *= z
+    return sums
