@@ -75,7 +75,7 @@ def shuffles(graph, count, seed, within=None):
 
     n = len(graph.unique_ids)
     neighbors = read_graph(graph, read_features(np.ones((n, 1))))
-    null = nulls.Null(neighbors, seed, within)
+    null = nulls.Null(neighbors.site, seed, within)
     with ThreadPoolExecutor(1) as pool:
         chunks = [*null.shuffles(0, count, np.arange(n, dtype=np.int32), pool, 1)]
 
@@ -83,7 +83,7 @@ def shuffles(graph, count, seed, within=None):
         def move(x):
             # the active places take the first slots of their group, and the others the rest
             active = np.flatnonzero(x) if 2 * np.count_nonzero(x) <= n else np.arange(n)
-            taken, slots = null.slots(neighbors.site[active])
+            taken, slots = null.slots(active)
             by_site = np.zeros(n)
             by_site[order[slots]] = x[active][taken]
             return by_site[neighbors.site]

@@ -8,7 +8,8 @@ and what anyone else has: a GeoDataFrame, a DataFrame, an array, a Graph or W of
 from __future__ import annotations
 
 from geointerp.spatial.autocorrelation import geary, getis_ord, join_counts
+from geointerp.spatial.bivariate import bivariate_moran
 from geointerp.spatial.moran import moran
 from geointerp.spatial.weights import knn
 
-__all__ = ["geary", "getis_ord", "join_counts", "knn", "moran"]
+__all__ = ["bivariate_moran", "geary", "getis_ord", "join_counts", "knn", "moran"]

@@ -113,6 +113,7 @@ def infer(
     neighbors: Neighbors,
     null: Null,
     moments: Moments | None,
+    curve: NDArray[np.bool_],
     chosen: Options,
 ) -> Tested:
     """How unlikely each feature's statistic is under a null.
@@ -130,13 +131,12 @@ def infer(
     null : Null
     moments : Moments, optional
         Exact ones of the statistic over the null, where they are known.
+    curve : ndarray of bool, shape (F,)
+        Where their Pearson III curve can be trusted.
     chosen : Options
     """
     width = len(packed.observed)
     counts, done = _Counts.zero(width), np.zeros(width, np.int64)
-    curve = np.zeros(width, bool)
-    if moments is not None:
-        curve = tails.follows_pearson3(moments, packed.joins(neighbors)) & ~packed.tied
     upto = chosen.permutations
     left = np.arange(width if upto else 0)
     with ThreadPoolExecutor(chosen.threads) as pool:

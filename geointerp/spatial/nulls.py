@@ -11,7 +11,6 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from geointerp.errors import InputError
-from geointerp.spatial.neighbors import Neighbors
 from geointerp.spatial.table import check_aligned
 
 Within: TypeAlias = "str | pd.Series | ArrayLike"
@@ -31,24 +30,27 @@ class Null:
 
     Parameters
     ----------
-    neighbors : Neighbors
+    site : ndarray of int32, shape (n,)
+        Of each place.
     seed : int
     groups : ndarray of int64, shape (n,), optional
         The group of each place, numbered from 0; one group of all if not given.
     """
 
     def __init__(
-        self, neighbors: Neighbors, seed: int, groups: NDArray[np.int64] | None = None
+        self, site: NDArray[np.int32], seed: int, groups: NDArray[np.int64] | None = None
     ) -> None:
         self.seed = seed
-        of_place = np.zeros(neighbors.n, np.int64) if groups is None else groups
-        self._group = np.empty(neighbors.n, np.int64)
-        self._group[neighbors.site] = of_place
+        self.site = site
+        self._group = np.zeros(len(site), np.int64)
+        if groups is not None:
+            self._group[site] = groups
         self.arranged = np.argsort(self._group, kind="stable").astype(np.int32)
         self._starts = np.concatenate([[0], np.cumsum(np.bincount(self._group))])
 
-    def slots(self, sites: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
-        """The order in which a feature's sites take their slots, and the slots."""
+    def slots(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.int32]]:
+        """The order in which the places of a feature take their slots, and the slots."""
+        sites = self.site[rows]
         order = np.argsort(self._group[sites], kind="stable")
         group = self._group[sites[order]]
         rank = np.arange(len(sites)) - np.searchsorted(group, group)

@@ -15,6 +15,8 @@ from geointerp.spatial.statistics import Spread, Statistic
 TIE = 1e-10
 """Statistics nearer than this, on the scale of I, count as equal."""
 
+_FEWEST_JOINS = 4.0
+
 _WIDE = 8  # features that fire on more than an eighth of all places take every place with them
 
 
@@ -48,9 +50,14 @@ class Packed(NamedTuple):
         starts = np.concatenate([[0], np.cumsum(sizes[chosen])])
         return Packed(starts, self.slots[entries], self.values[entries], **rest)
 
-    def joins(self, neighbors: Neighbors) -> NDArray[np.float64]:
-        """How many pairs of neighbours would both fire by chance."""
-        return len(neighbors.other) * (self.active / neighbors.n) ** 2
+    def smooth(self, neighbors: Neighbors) -> NDArray[np.bool_]:
+        """Where the statistic takes so many values that a curve can be its distribution.
+
+        It does not where hardly any pair of neighbours would both fire by chance, nor where
+        most values of the feature are equal to others.
+        """
+        joins = len(neighbors.other) * (self.active / neighbors.n) ** 2
+        return (joins >= _FEWEST_JOINS) & ~self.tied
 
     def wide(self, n: int) -> NDArray[np.bool_]:
         """Which features fire on so many of n places that sparseness no longer pays."""
@@ -99,8 +106,10 @@ def pack(
         rest = n - len(rows)
         squares[f] = (centred**2).sum() + rest * mean[f] ** 2
         deviation = np.sqrt(squares[f] / n)
-        powers[:, f] = _powers(centred / deviation) + rest * _powers(-mean[f : f + 1] / deviation)
-        order, taken = null.slots(neighbors.site[rows])
+        powers[:, f] = powers_of(centred / deviation) + rest * powers_of(
+            -mean[f : f + 1] / deviation
+        )
+        order, taken = null.slots(rows)
         sites.append(neighbors.site[rows][order])
         slots.append(taken)
         values.append(scaled[order])
@@ -128,7 +137,7 @@ def pack(
     return packed, Sample(spread, powers)
 
 
-def _powers(z: NDArray[np.float64]) -> NDArray[np.float64]:
+def powers_of(z: NDArray[np.float64]) -> NDArray[np.float64]:
     """Σ zʳ for r = 0, …, 8."""
     sums = np.empty(9)
     power = np.ones_like(z)

@@ -57,7 +57,7 @@ class Statistic:
     name: str
     centred: bool  # a constant added to a feature changes nothing
     line: Callable[[Spread], Line]
-    pairs: Callable[[Spread], Pairs]
+    pairs: Callable[[Spread], Pairs] | None  # none of a sum over places, as of a bivariate one
     undefined: Callable[[NDArray[np.float64], int], str | None]
 
 
@@ -169,8 +169,14 @@ def _unlike_pairs(of: Spread) -> Pairs:
     return Pairs(expected, of.deviation**2 / 2, b)
 
 
+def _sum_line(of: Spread) -> Line:
+    zero = np.zeros_like(of.mean)
+    return Line(zero + 1.0, zero, 1 / (of.n * of.deviation), zero)
+
+
 MORAN = Statistic("Moran's I", True, _moran_line, _moran_pairs, _varies)
 GEARY = Statistic("Geary's C", True, _geary_line, _geary_pairs, _varies)
 GETIS_ORD = Statistic("Getis-Ord G", False, _getis_ord_line, _getis_ord_pairs, _is_positive)
 JOINS = Statistic("joins of firing places", False, _joins_line, _joins_pairs, _fires)
 UNLIKE_JOINS = Statistic("joins of unlike places", False, _unlike_line, _unlike_pairs, _fires)
+BIVARIATE_MORAN = Statistic("bivariate Moran's I", True, _sum_line, None, _varies)

@@ -17,9 +17,6 @@ ENOUGH = 20
 CURVE_TOLERANCE = (0.05, 0.1)
 """How far the kurtosis may be from the Pearson III curve's: so much, and such a share of it."""
 
-CURVE_JOINS = 4.0
-"""Neighbours that both fire by chance below which a statistic takes too few values for a curve."""
-
 
 def pseudo(
     at_least: NDArray[np.int64],
@@ -80,24 +77,16 @@ def pearson3(
     return _sided(np.where(bent > 0, above, below), np.where(bent > 0, below, above), alternative)
 
 
-def follows_pearson3(moments: Moments, joins: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Where the Pearson III curve can be trusted as the null distribution.
+def follows_pearson3(moments: Moments) -> NDArray[np.bool_]:
+    """Where the kurtosis of the null distribution is near its Pearson III curve's.
 
-    Its excess kurtosis is 1.5 · skewness². A tail heavier or lighter than the curve's, as of
-    a feature with few large values, shows in the fourth moment.
-
-    Parameters
-    ----------
-    moments : Moments
-        Exact ones.
-    joins : ndarray of float64, shape (F,)
-        Expected number of pairs of neighbours that both fire.
+    That is 1.5 · skewness². A tail heavier or lighter than the curve's, as of a feature with
+    few large values, shows in the fourth moment.
     """
     by_curve = 1.5 * moments.skewness**2
     absolute, share = CURVE_TOLERANCE
     with np.errstate(invalid="ignore"):
-        near = np.abs(moments.kurtosis - by_curve) <= absolute + share * by_curve
-    return near & (joins >= CURVE_JOINS)
+        return np.abs(moments.kurtosis - by_curve) <= absolute + share * by_curve
 
 
 def q_values(p: NDArray[np.float64]) -> NDArray[np.float64]:

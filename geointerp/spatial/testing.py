@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from geointerp.spatial import inference, moments, tails
-from geointerp.spatial.inference import Options
-from geointerp.spatial.motifs import Motif
-from geointerp.spatial.neighbors import read_graph
+from geointerp.spatial.inference import Options, infer
+from geointerp.spatial.moments import Moments, of_neighbors
+from geointerp.spatial.neighbors import Neighbors, read_graph
 from geointerp.spatial.nulls import Null, Within, read_groups
 from geointerp.spatial.packing import Sample, pack
 from geointerp.spatial.statistics import Statistic
-from geointerp.spatial.table import Features, columns, firing, read_features
+from geointerp.spatial.table import Features, Table, columns, firing, read_features
+from geointerp.spatial.tails import follows_pearson3, q_values
 
 if TYPE_CHECKING:
     from libpysal.graph import Graph
     from libpysal.weights import W
+
+MomentsOf: TypeAlias = Callable[[Sample], Moments] | None
 
 
 def over_features(
@@ -39,11 +41,25 @@ def over_features(
     table = read_features(features)
     neighbors = read_graph(graph, table)
     groups = None if within is None else read_groups(within, features, neighbors.ids)
-    null = Null(neighbors, chosen.seed, groups)
-    if binary:
-        table = firing(table)
-    sums = neighbors.motif_sums() if groups is None else {}
+    null = Null(neighbors.site, chosen.seed, groups)
+    known = None if within is not None else exact_moments(statistic, neighbors)
+    table = firing(table) if binary else table
+    result = over_columns(statistic, table, neighbors, null, known, chosen)
+    result.insert(4, "q", q_values(result["p"].to_numpy()))
+    about = describe(statistic.name, result, within, chosen)
+    result.attrs = {**about, "n_places": neighbors.n, "s0": neighbors.s0}
+    return result
 
+
+def over_columns(
+    statistic: Statistic,
+    table: Table,
+    neighbors: Neighbors,
+    null: Null,
+    known: MomentsOf,
+    chosen: Options,
+) -> pd.DataFrame:
+    """The same but for q; `known` gives the exact moments over the null, if there are any."""
     width = len(table.names)
     value, expected, z, p = np.full((4, width), np.nan)
     n_active, permutations = np.zeros((2, width), dtype=np.int64)
@@ -59,63 +75,68 @@ def over_features(
         if kept:
             packed, sample = pack([block[j - start] for j in kept], statistic, neighbors, null)
             value[kept] = packed.value
-            of_null = None if groups is not None else _moments(statistic, sample, sums)
-            if of_null is not None:
-                expected[kept] = of_null.mean
+            moments, curve = None, np.zeros(len(kept), bool)
+            if known is not None:
+                moments = known(sample)
+                expected[kept] = moments.mean
+                curve = follows_pearson3(moments)
+                if statistic.pairs is not None:
+                    curve &= packed.smooth(neighbors)
             enough = n_active[kept] >= chosen.min_active
-            for j, is_enough in zip(kept, enough, strict=True):
-                if not is_enough:
-                    reasons[j] = f"It fires on fewer than {chosen.min_active} places."
             tested = np.array(kept)[enough]
             if len(tested):
-                found = inference.infer(
-                    packed.only(enough),
-                    neighbors,
-                    null,
-                    None if of_null is None else of_null.only(enough),
-                    chosen,
-                )
-                expected[tested], z[tested], p[tested] = found.expected, found.z, found.p
-                permutations[tested] = found.permutations
+                some = None if moments is None else moments.only(enough)
+                found = infer(packed.only(enough), neighbors, null, some, curve[enough], chosen)
+                expected[tested], z[tested], p[tested], permutations[tested] = found
         start += len(block)
-    for j, missing in enumerate(np.isnan(p)):
-        if missing and reasons[j] is None:
+    for j in range(width):
+        if reasons[j] is None and n_active[j] < chosen.min_active:
+            reasons[j] = f"It fires on fewer than {chosen.min_active} places."
+        elif reasons[j] is None and np.isnan(p[j]):
             reasons[j] = "Its p-value needs permutations: the Pearson III curve does not hold."
-    result = pd.DataFrame(
+    return pd.DataFrame(
         {
             "value": value,
             "expected": expected,
             "z": z,
             "p": p,
-            "q": tails.q_values(p),
             "n_active": n_active,
             "permutations": permutations,
             "reason": pd.array(reasons, dtype="string"),
         },
         index=table.names,
     )
-    result.attrs = {
-        "statistic": statistic.name,
-        "null": "permutations of all places" if groups is None else "permutations within regions",
+
+
+def exact_moments(statistic: Statistic, neighbors: Neighbors) -> Callable[[Sample], Moments]:
+    """The moments of a statistic of neighbours over all permutations of the places."""
+    sums = neighbors.motif_sums()
+
+    def moments(sample: Sample) -> Moments:
+        assert statistic.pairs is not None
+        pairs = statistic.pairs(sample.spread)
+        found = of_neighbors(sums, neighbors.n, sample.powers, pairs.b)
+        return Moments(
+            mean=pairs.expected + pairs.factor * found.mean,
+            variance=pairs.factor**2 * found.variance,
+            skewness=np.sign(pairs.factor) * found.skewness,
+            kurtosis=found.kurtosis,
+        )
+
+    return moments
+
+
+def describe(
+    name: str, result: pd.DataFrame, within: Within | None, chosen: Options
+) -> dict[str, Any]:
+    """How a table was made, for its attrs."""
+    return {
+        "statistic": name,
+        "null": "permutations of all places" if within is None else "permutations within regions",
         "permutations": chosen.permutations,
         "max_permutations": chosen.max_permutations,
         "seed": chosen.seed,
         "alternative": chosen.alternative,
         "min_active": chosen.min_active,
-        "n_places": neighbors.n,
-        "s0": neighbors.s0,
-        "n_tested": int((~np.isnan(p)).sum()),
+        "n_tested": int(result["p"].notna().sum()),
     }
-    return result
-
-
-def _moments(statistic: Statistic, sample: Sample, sums: Mapping[Motif, float]) -> moments.Moments:
-    """Exact moments of the statistic over all permutations of the places."""
-    pairs = statistic.pairs(sample.spread)
-    found = moments.of_neighbors(sums, sample.spread.n, sample.powers, pairs.b)
-    sign = np.sign(pairs.factor)
-    return found._replace(
-        mean=pairs.expected + pairs.factor * found.mean,
-        variance=pairs.factor**2 * found.variance,
-        skewness=sign * found.skewness,
-    )
