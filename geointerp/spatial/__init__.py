@@ -8,6 +8,6 @@ and what anyone else has: a GeoDataFrame, a DataFrame, an array, a Graph or W of
 from __future__ import annotations
 
 from geointerp.spatial.moran import moran
-from geointerp.spatial.weights import knn
+from geointerp.spatial.nearest import knn
 
 __all__ = ["knn", "moran"]
