@@ -1,15 +1,33 @@
 """Spatial statistics for thousands of features at once: who is whose neighbour, and does it show.
 
-`knn` makes the weights, a `libpysal.graph.Graph` on the places; `moran` asks of every feature
-whether places near each other fire it alike. Both take what an SAE's encoding gives (AnnData)
-and what anyone else has: a GeoDataFrame, a DataFrame, an array, a Graph or W of one's own.
+`knn`, `distance_band`, `kernel`, `delaunay` and `contiguity` make the weights, a
+`libpysal.graph.Graph` on the places, and `describe` says what they are like; `moran` asks of
+every feature whether places near each other fire it alike. All take what an SAE's encoding gives
+(AnnData) and what anyone else has: a GeoDataFrame, a DataFrame, an array, a Graph or W of one's
+own.
 """
 
 from __future__ import annotations
 
 from geointerp.spatial.autocorrelation import geary, getis_ord, join_counts
 from geointerp.spatial.bivariate import bivariate_moran
+from geointerp.spatial.contiguity import contiguity
+from geointerp.spatial.distance import distance_band, kernel
 from geointerp.spatial.moran import moran
-from geointerp.spatial.weights import knn
+from geointerp.spatial.nearest import knn
+from geointerp.spatial.summary import describe
+from geointerp.spatial.triangulation import delaunay
 
-__all__ = ["bivariate_moran", "geary", "getis_ord", "join_counts", "knn", "moran"]
+__all__ = [
+    "bivariate_moran",
+    "contiguity",
+    "delaunay",
+    "describe",
+    "distance_band",
+    "geary",
+    "getis_ord",
+    "join_counts",
+    "kernel",
+    "knn",
+    "moran",
+]

@@ -12,7 +12,7 @@ from scipy import sparse
 from geointerp.errors import InputError
 from geointerp.spatial.inference import How, options
 from geointerp.spatial.moments import Moments, of_sum
-from geointerp.spatial.neighbors import Neighbors, read_graph, weights_of
+from geointerp.spatial.neighbors import Neighbors, read_graph, read_weights
 from geointerp.spatial.nulls import Null, Within, read_groups
 from geointerp.spatial.packing import Sample, powers_of
 from geointerp.spatial.statistics import BIVARIATE_MORAN
@@ -88,7 +88,7 @@ def bivariate_moran(
     null = Null(neighbors.site, chosen.seed, groups)
     variables = read_features(others.to_frame() if isinstance(others, pd.Series) else others)
     read_graph(graph, variables)
-    _, weights = weights_of(graph)
+    _, weights = read_weights(graph)
     found = []
     start = 0
     for block in columns(variables.matrix):

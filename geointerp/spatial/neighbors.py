@@ -54,7 +54,7 @@ class Neighbors(NamedTuple):
 
 def read_graph(graph: Graph | W, table: Table) -> Neighbors:
     """Weights of a graph, once it is certain that its places are the rows of the table."""
-    ids, weights = weights_of(graph)
+    ids, weights = read_weights(graph)
     n = len(ids)
     if table.matrix.shape[0] != n:
         raise InputError(f"the features have {table.matrix.shape[0]} rows, the graph {n} places.")
@@ -98,8 +98,8 @@ def read_graph(graph: Graph | W, table: Table) -> Neighbors:
     )
 
 
-def weights_of(graph: Graph | W) -> tuple[pd.Index, sparse.csr_array]:
-    """The places of a graph and their weights w_ij, in its order."""
+def read_weights(graph: Graph | W) -> tuple[pd.Index, sparse.csr_array]:
+    """Labels of the places, and w_ij in their order."""
     from libpysal.graph import Graph
     from libpysal.weights import W
 

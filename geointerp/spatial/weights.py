@@ -2,124 +2,48 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from geointerp.errors import InputError
-from geointerp.spatial.located import locate
 
 if TYPE_CHECKING:
-    import geopandas as gpd
-    from anndata import AnnData
     from libpysal.graph import Graph
 
-# In units of the sphere's radius (6 µm on the Earth) or, in a plane, of the places' extent:
-# distances that differ by no more are a tie.
-_TIE = 1e-12
 
-
-def knn(places: gpd.GeoDataFrame | gpd.GeoSeries | AnnData, *, k: int = 8) -> Graph:
-    """Join every place to the k places nearest to it.
-
-    In a geographic CRS the order is that of great-circle distance, without a seam at the
-    date line or at a pole; in a projected CRS it is that of distance in its plane. A place is
-    never its own neighbour, though others in the very same spot are. Among places equally far
-    away, the one that comes first in the table is taken first.
-
-    Parameters
-    ----------
-    places : GeoDataFrame, GeoSeries or AnnData
-        n points with a CRS, on a unique index; or features, with longitude and latitude in
-        degrees in the two columns of ``obsm["spatial"]``.
-    k : int
-        Neighbours of each place, from 1 to n - 1.
-
-    Returns
-    -------
-    libpysal.graph.Graph
-        On the places' index (`obs_names` of an AnnData), in its order. Row-standardised: each
-        of the n k weights is 1 / k. Being nearest is not mutual, so the graph is directed.
-
-    Raises
-    ------
-    InputError
-        No CRS; an index with duplicates; a geometry that is missing or no point; a coordinate
-        that is not finite or out of range; fewer than k + 1 places; no k of 1 or more.
-
-    References
-    ----------
-    On the unit sphere the chord grows with the arc, so a k-d tree in three dimensions finds
-    great-circle neighbours: Maneewongvatana, S. and Mount, D. M. (1999). Analysis of
-    approximate nearest neighbor searching with clustered point sets. arXiv cs/9901013.
-    """
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise InputError(f"k is {k!r}; it must be a whole number of 1 or more.")
-    index, points = locate(places)
-    if len(index) < k + 1:
-        raise InputError(
-            f"there are {len(index)} places; k = {k} neighbours each need at least {k + 1}."
-        )
-    return _graph(index, _nearest(points, int(k)))
-
-
-def _graph(index: pd.Index, neighbors: NDArray[np.int64]) -> Graph:
-    """Row-standardised graph of n rows of k neighbours, given by position."""
+def make_graph(
+    index: pd.Index,
+    focal: NDArray[np.integer],
+    neighbor: NDArray[np.integer],
+    weight: NDArray[np.float64],
+    *,
+    transformation: str = "O",
+) -> Graph:
+    """Graph on all places of the index, in its order, of pairs given once each by position."""
     from libpysal.graph import Graph
 
-    n, k = neighbors.shape
-    codes = [np.repeat(np.arange(n), k), np.sort(neighbors, axis=1).ravel()]
+    n = len(index)
+    # a place without neighbours is kept as a pair with itself of weight 0
+    alone = np.flatnonzero(np.bincount(focal, minlength=n) == 0)
+    if len(alone):
+        focal, neighbor = np.append(focal, alone), np.append(neighbor, alone)
+        weight = np.append(weight, np.zeros(len(alone)))
+    key = focal.astype(np.int64) * n + neighbor
+    if np.any(key[1:] < key[:-1]):
+        order = np.argsort(key)
+        focal, neighbor, weight = focal[order], neighbor[order], weight[order]
     # Graph wants rows and codes alike in the order of the places, which from_arrays would lose
-    pairs = pd.MultiIndex(levels=[index, index], codes=codes, names=["focal", "neighbor"])
-    adjacency = pd.Series(np.full(n * k, 1 / k), index=pairs, name="weight")
-    return Graph(adjacency, transformation="R", is_sorted=True)
-
-
-def _nearest(points: NDArray, k: int) -> NDArray[np.int64]:
-    """Positions of the k nearest of each point but itself; ties go to the lower position."""
-    # places in one spot are looked up once, or a thousand of them would crowd out all others
-    _, first, spot_of = np.unique(
-        np.round(points / _TIE) + 0.0, axis=0, return_index=True, return_inverse=True
+    pairs = pd.MultiIndex(
+        levels=[index, index], codes=[focal, neighbor], names=["focal", "neighbor"]
     )
-    spots, spot_of = points[first], spot_of.reshape(-1)
-    # the k + 1 nearest of a spot, its own points among them, are one too many for each of
-    # its points: it leaves itself out, or the last where it stands further down the table
-    nearest = _nearest_of_spots(spots, spot_of, k + 1)[spot_of]
-    itself = nearest == np.arange(len(points))[:, None]
-    itself[:, -1] |= ~itself.any(axis=1)
-    return nearest[~itself].reshape(len(points), k)
+    adjacency = pd.Series(weight, index=pairs, name="weight")
+    return Graph(adjacency, transformation=transformation, is_sorted=True)
 
 
-def _nearest_of_spots(spots: NDArray, spot_of: NDArray, wanted: int) -> NDArray[np.int64]:
-    """Positions of the nearest points of each spot, by distance and then by position."""
-    from scipy.spatial import cKDTree
-
-    tree = cKDTree(spots)
-    by_spot = np.argsort(spot_of, kind="stable")
-    counts = np.bincount(spot_of, minlength=len(spots))
-    starts = np.cumsum(counts) - counts
-    usable = np.minimum(counts, wanted)  # a spot never gives more than are wanted
-    found = np.empty((len(spots), wanted), dtype=np.int64)
-    open_rows = np.arange(len(spots))
-    depth = wanted + 1
-    while len(open_rows):
-        depth = min(depth, len(spots))
-        distances, candidates = tree.query(spots[open_rows], k=np.arange(1, depth + 1))
-        rank = np.cumsum(np.diff(distances, prepend=0, axis=1) > _TIE, axis=1)
-        # every candidate spot gives its points, in the order of the table
-        gives = usable[candidates].ravel()
-        row = np.repeat(np.repeat(np.arange(len(open_rows)), depth), gives)
-        within = np.arange(len(row)) - np.repeat(np.cumsum(gives) - gives, gives)
-        position = by_spot[np.repeat(starts[candidates].ravel(), gives) + within]
-        ranks = np.repeat(rank.ravel(), gives)
-        order = np.lexsort((position, ranks, row))
-        first = np.searchsorted(row, np.arange(len(open_rows)))  # row is sorted already
-        taken = order[first[:, None] + np.arange(wanted)]
-        # a tie that runs beyond the last candidate needs a deeper look
-        done = (ranks[taken[:, -1]] < rank[:, -1]) | (depth == len(spots))
-        found[open_rows[done]] = position[taken[done]]
-        open_rows = open_rows[~done]
-        depth *= 2
-    return found
+def check_count(name: str, value: Any) -> None:
+    """Refuse what is no whole number of 1 or more."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise InputError(f"{name} is {value!r}; it must be a whole number of 1 or more.")
