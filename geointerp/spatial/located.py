@@ -31,6 +31,20 @@ def locate(places: gpd.GeoDataFrame | gpd.GeoSeries | AnnData) -> tuple[pd.Index
             _check_finite(index, plane)
             plane = plane - plane.min(axis=0, initial=np.inf)
             return index, plane / max(plane.max(initial=0.0), np.finfo(float).tiny)
+    index, lon, lat = locate_on_sphere(places)
+    return index, sphere.unit_vectors(lon=lon, lat=lat)
+
+
+def locate_on_sphere(
+    places: gpd.GeoDataFrame | gpd.GeoSeries | AnnData,
+) -> tuple[pd.Index, NDArray, NDArray]:
+    """Index of the places, and their longitude and latitude in degrees, from any CRS."""
+    import geopandas as gpd
+
+    if isinstance(places, gpd.GeoDataFrame | gpd.GeoSeries):
+        index, shapes = places.index, places.geometry
+        _check_index(index)
+        _check_points(shapes)
         if shapes.crs.axis_info[0].unit_name == "degree":
             _check_degrees(index, shapes.x.to_numpy(), shapes.y.to_numpy())
         lon, lat = lon_lat(places)
@@ -50,7 +64,7 @@ def locate(places: gpd.GeoDataFrame | gpd.GeoSeries | AnnData) -> tuple[pd.Index
             f"places are a {type(places).__name__}; a GeoDataFrame, GeoSeries or AnnData is needed."
         )
     _check_degrees(index, lon, lat)
-    return index, sphere.unit_vectors(lon=lon, lat=lat)
+    return index, lon, lat
 
 
 def _check_index(index: pd.Index) -> None:
@@ -68,8 +82,8 @@ def _check_points(shapes: gpd.GeoSeries) -> None:
         raise InputError(f"place {label(shapes.index, bad)} has no geometry.")
     for bad in np.flatnonzero(shapes.geom_type != "Point"):
         raise InputError(
-            f"place {label(shapes.index, bad)} is a {shapes.iloc[bad].geom_type}; neighbours are "
-            "sought among points (representative_point() gives one)."
+            f"place {label(shapes.index, bad)} is a {shapes.iloc[bad].geom_type}; places are "
+            "points (representative_point() gives one)."
         )
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from geointerp.errors import InputError
-from geointerp.spatial.table import Table, label
+from geointerp.spatial.table import Table, check_rows, label
 
 if TYPE_CHECKING:
     from libpysal.graph import Graph
@@ -36,17 +36,10 @@ class Neighbors(NamedTuple):
 
 def read_graph(graph: Graph | W, table: Table) -> Neighbors:
     """Weights of a graph, once it is certain that its places are the rows of the table."""
-    ids, weights = _weights(graph)
+    ids, weights = read_weights(graph, table)
     n = len(ids)
-    if table.matrix.shape[0] != n:
-        raise InputError(f"the features have {table.matrix.shape[0]} rows, the graph {n} places.")
-    if table.places is not None:
-        _check_aligned(table.places, ids)
     if n < 4:
         raise InputError(f"the graph has {n} place(s); the moments of the statistic need 4.")
-    for bad in np.flatnonzero(~np.isfinite(weights.data)):
-        row = np.searchsorted(weights.indptr, bad, side="right") - 1
-        raise InputError(f"place {label(ids, row)} has a weight in the graph that is not finite.")
     for bad in np.flatnonzero(weights.diagonal()):
         raise InputError(
             f"place {label(ids, bad)} is its own neighbour in the graph; a statistic of neighbours "
@@ -74,6 +67,16 @@ def read_graph(graph: Graph | W, table: Table) -> Neighbors:
     )
 
 
+def read_weights(graph: Graph | W, table: Table) -> tuple[pd.Index, sparse.csr_array]:
+    """Places and w_ij of a graph, all finite, in the order of the rows of the table."""
+    ids, weights = _weights(graph)
+    check_rows(table, len(ids), ids, "the graph", "graph.unique_ids")
+    for bad in np.flatnonzero(~np.isfinite(weights.data)):
+        row = np.searchsorted(weights.indptr, bad, side="right") - 1
+        raise InputError(f"place {label(ids, row)} has a weight in the graph that is not finite.")
+    return ids, weights
+
+
 def _weights(graph: Graph | W) -> tuple[pd.Index, sparse.csr_array]:
     from libpysal.graph import Graph
     from libpysal.weights import W
@@ -89,21 +92,3 @@ def _weights(graph: Graph | W) -> tuple[pd.Index, sparse.csr_array]:
         (adjacency.to_numpy(dtype=np.float64), (focal, neighbor)), shape=(len(ids), len(ids))
     )
     return ids, sparse.csr_array(weights)
-
-
-def _check_aligned(places: pd.Index, ids: pd.Index) -> None:
-    if places.equals(ids):
-        return
-    # AnnData turns every label into a string
-    mine, theirs = places.map(str), ids.map(str)
-    differ = np.flatnonzero(mine.to_numpy() != theirs.to_numpy())
-    for row in differ:
-        raise InputError(
-            f"row {row} of the features is {label(places, row)}, of the graph {label(ids, row)}; "
-            + (
-                "they hold the same places in another order: bring the features into the order "
-                "of graph.unique_ids."
-                if set(mine) == set(theirs)
-                else "both must hold the same places in the same order."
-            )
-        )

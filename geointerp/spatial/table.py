@@ -47,6 +47,37 @@ def read_features(features: Features) -> Table:
     return Table(matrix, pd.RangeIndex(matrix.shape[1]), None)
 
 
+def check_rows(table: Table, n: int, ids: pd.Index | None, other: str, order: str) -> None:
+    """Raise `InputError` unless the rows of the table are the n places that `other` holds.
+
+    `order` names what is in the order that the features should have.
+    """
+    rows = table.matrix.shape[0]
+    if rows != n:
+        raise InputError(f"the features have {rows} rows, {other} {n} places.")
+    if table.places is not None and ids is not None:
+        check_same_places(table.places, ids, "the features", other, order)
+
+
+def check_same_places(mine: pd.Index, theirs: pd.Index, one: str, other: str, order: str) -> None:
+    """Raise `InputError` for the first row in which two tables of one length differ."""
+    if mine.equals(theirs):
+        return
+    # AnnData turns every label into a string
+    ours, given = mine.map(str), theirs.map(str)
+    for row in np.flatnonzero(ours.to_numpy() != given.to_numpy()):
+        said = f"row {row} of {one} is {label(mine, row)}, of {other} {label(theirs, row)}; "
+        raise InputError(
+            said
+            + (
+                f"they hold the same places in another order: bring {one} into the order of "
+                f"{order}."
+                if set(ours) == set(given)
+                else "both must hold the same places in the same order."
+            )
+        )
+
+
 def _from_frame(frame: pd.DataFrame) -> Any:
     for column, dtype in frame.dtypes.items():
         if not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)):
