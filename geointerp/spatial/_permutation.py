@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from geointerp.errors import InputError
 from geointerp.spatial.neighbors import Neighbors
+from geointerp.spatial.table import check_whole
 
 Alternative = Literal["greater", "less", "two-sided"]
 
@@ -73,8 +74,7 @@ def check_options(
     if threads is not None:
         whole["threads"] = (threads, 1)
     for word, (value, least) in whole.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise InputError(f"{word} is {value!r}; it must be a whole number of {least} or more.")
+        check_whole(word, value, least)
     if alternative not in get_args(Alternative):
         raise InputError(
             f"alternative is {alternative!r}; it must be one of {', '.join(get_args(Alternative))}."

@@ -25,7 +25,7 @@ def locate(places: gpd.GeoDataFrame | gpd.GeoSeries | AnnData) -> tuple[pd.Index
     if isinstance(places, gpd.GeoDataFrame | gpd.GeoSeries):
         index, shapes = places.index, places.geometry
         _check_index(index)
-        _check_points(shapes)
+        check_points(shapes)
         if not shapes.crs.is_geographic:
             plane = np.column_stack([shapes.x, shapes.y])
             _check_finite(index, plane)
@@ -44,7 +44,7 @@ def locate_on_sphere(
     if isinstance(places, gpd.GeoDataFrame | gpd.GeoSeries):
         index, shapes = places.index, places.geometry
         _check_index(index)
-        _check_points(shapes)
+        check_points(shapes)
         if shapes.crs.axis_info[0].unit_name == "degree":
             _check_degrees(index, shapes.x.to_numpy(), shapes.y.to_numpy())
         lon, lat = lon_lat(places)
@@ -75,7 +75,8 @@ def _check_index(index: pd.Index) -> None:
         raise InputError(f"the index of the places holds {twice} more than once.")
 
 
-def _check_points(shapes: gpd.GeoSeries) -> None:
+def check_points(shapes: gpd.GeoSeries) -> None:
+    """Raise `InputError` unless shapes are points with a CRS."""
     if shapes.crs is None:
         raise InputError("the places have no CRS; set_crs('EPSG:4326') if they are lon and lat.")
     for bad in np.flatnonzero(shapes.isna() | shapes.is_empty):

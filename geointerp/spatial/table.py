@@ -125,3 +125,19 @@ def columns(matrix: Any) -> Iterator[list[tuple[NDArray[np.intp], NDArray[np.flo
             active = [np.flatnonzero(values) for values in block]
             yield [(rows, values[rows]) for rows, values in zip(active, block, strict=True)]
         start = stop
+
+
+def pack(
+    features: list[tuple[NDArray[np.intp], NDArray[np.float64]]],
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+    """Features one after the other: f is at starts[f]:starts[f + 1] of rows and values."""
+    starts = np.zeros(len(features) + 1, dtype=np.int64)
+    np.cumsum([len(rows) for rows, _ in features], out=starts[1:])
+    rows = np.concatenate([np.empty(0, np.int32), *(r for r, _ in features)]).astype(np.int32)
+    return starts, rows, np.concatenate([np.empty(0), *(v for _, v in features)])
+
+
+def check_whole(word: str, value: object, least: int) -> None:
+    """Raise `InputError` unless an option is a whole number that is large enough."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InputError(f"{word} is {value!r}; it must be a whole number of {least} or more.")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from geointerp.errors import InputError
 from geointerp.spatial.located import locate
+from geointerp.spatial.table import check_whole
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -55,8 +56,7 @@ def knn(places: gpd.GeoDataFrame | gpd.GeoSeries | AnnData, *, k: int = 8) -> Gr
     great-circle neighbours: Maneewongvatana, S. and Mount, D. M. (1999). Analysis of
     approximate nearest neighbor searching with clustered point sets. arXiv cs/9901013.
     """
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise InputError(f"k is {k!r}; it must be a whole number of 1 or more.")
+    check_whole("k", k, 1)
     index, points = locate(places)
     if len(index) < k + 1:
         raise InputError(
