@@ -2,9 +2,10 @@
 
 `knn`, `distance_band`, `kernel`, `delaunay` and `contiguity` make the weights, a
 `libpysal.graph.Graph` on the places, and `describe` says what they are like; `moran` asks of
-every feature whether places near each other fire it alike. All take what an SAE's encoding gives
-(AnnData) and what anyone else has: a GeoDataFrame, a DataFrame, an array, a Graph or W of one's
-own.
+every feature whether places near each other fire it alike; `match_regions` which region
+(`region_of`) it tells best from all others; `extent` where on the globe it fires, and in how many
+patches. All take what an SAE's encoding gives (AnnData) and what anyone else has: a GeoDataFrame,
+a DataFrame, an array, a Graph or W of one's own.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from geointerp.spatial.autocorrelation import geary, getis_ord, join_counts
 from geointerp.spatial.bivariate import bivariate_moran
 from geointerp.spatial.contiguity import contiguity
 from geointerp.spatial.distance import distance_band, kernel
+from geointerp.spatial.extent import extent
+from geointerp.spatial.labels import region_of
 from geointerp.spatial.moran import moran
 from geointerp.spatial.nearest import knn
+from geointerp.spatial.regions import match_regions
 from geointerp.spatial.summary import describe
 from geointerp.spatial.triangulation import delaunay
 
@@ -24,10 +28,13 @@ __all__ = [
     "delaunay",
     "describe",
     "distance_band",
+    "extent",
     "geary",
     "getis_ord",
     "join_counts",
     "kernel",
     "knn",
+    "match_regions",
     "moran",
+    "region_of",
 ]

@@ -87,8 +87,7 @@ def bivariate_moran(
     groups = None if within is None else read_groups(within, features, neighbors.ids)
     null = Null(neighbors.site, chosen.seed, groups)
     variables = read_features(others.to_frame() if isinstance(others, pd.Series) else others)
-    read_graph(graph, variables)
-    _, weights = read_weights(graph)
+    _, weights = read_weights(graph, variables)
     found = []
     start = 0
     for block in columns(variables.matrix):

@@ -90,7 +90,7 @@ def _locate(places: Places) -> Located:
     if isinstance(places, gpd.GeoDataFrame | gpd.GeoSeries):
         index, shapes = places.index, places.geometry
         check_index(index)
-        _check_points(shapes)
+        check_points(shapes)
         if not shapes.crs.is_geographic:
             plane = np.column_stack([shapes.x, shapes.y])
             _check_finite(index, plane)
@@ -98,6 +98,18 @@ def _locate(places: Places) -> Located:
             extent = max(plane.max(initial=0.0), np.finfo(float).tiny)
             metres = shapes.crs.axis_info[0].unit_conversion_factor
             return Located(index, plane / extent, extent * metres / 1000)
+    index, lon, lat = locate_on_sphere(places)
+    return Located(index, sphere.unit_vectors(lon=lon, lat=lat), sphere.EARTH_RADIUS_KM)
+
+
+def locate_on_sphere(places: Places) -> tuple[pd.Index, NDArray, NDArray]:
+    """Index of the places, and their longitude and latitude in degrees, from any CRS."""
+    import geopandas as gpd
+
+    if isinstance(places, gpd.GeoDataFrame | gpd.GeoSeries):
+        index, shapes = places.index, places.geometry
+        check_index(index)
+        check_points(shapes)
         if shapes.crs.axis_info[0].unit_name == "degree":
             _check_degrees(index, shapes.x.to_numpy(), shapes.y.to_numpy())
         lon, lat = lon_lat(places)
@@ -117,7 +129,7 @@ def _locate(places: Places) -> Located:
             f"places are a {type(places).__name__}; a GeoDataFrame, GeoSeries or AnnData is needed."
         )
     _check_degrees(index, lon, lat)
-    return Located(index, sphere.unit_vectors(lon=lon, lat=lat), sphere.EARTH_RADIUS_KM)
+    return index, lon, lat
 
 
 def check_index(index: pd.Index) -> None:
@@ -141,12 +153,13 @@ def check_shapes(shapes: gpd.GeoSeries) -> None:
         raise InputError(f"place {label(shapes.index, bad)} has no geometry.")
 
 
-def _check_points(shapes: gpd.GeoSeries) -> None:
+def check_points(shapes: gpd.GeoSeries) -> None:
+    """Refuse shapes without a CRS, and all that are no points."""
     check_shapes(shapes)
     for bad in np.flatnonzero(shapes.geom_type != "Point"):
         raise InputError(
-            f"place {label(shapes.index, bad)} is a {shapes.iloc[bad].geom_type}; neighbours are "
-            "sought among points (representative_point() gives one)."
+            f"place {label(shapes.index, bad)} is a {shapes.iloc[bad].geom_type}; places are "
+            "points (representative_point() gives one)."
         )
 
 

@@ -12,7 +12,7 @@ from scipy.sparse import csgraph
 
 from geointerp.errors import InputError
 from geointerp.spatial.motifs import Motif, MotifSums, motifs
-from geointerp.spatial.table import Table, check_aligned, label
+from geointerp.spatial.table import Table, check_rows, label
 
 if TYPE_CHECKING:
     from libpysal.graph import Graph
@@ -54,17 +54,10 @@ class Neighbors(NamedTuple):
 
 def read_graph(graph: Graph | W, table: Table) -> Neighbors:
     """Weights of a graph, once it is certain that its places are the rows of the table."""
-    ids, weights = read_weights(graph)
+    ids, weights = read_weights(graph, table)
     n = len(ids)
-    if table.matrix.shape[0] != n:
-        raise InputError(f"the features have {table.matrix.shape[0]} rows, the graph {n} places.")
-    if table.places is not None:
-        check_aligned(table.places, ids, "features")
     if n < 4:
         raise InputError(f"the graph has {n} place(s); the moments of the statistic need 4.")
-    for bad in np.flatnonzero(~np.isfinite(weights.data)):
-        row = np.searchsorted(weights.indptr, bad, side="right") - 1
-        raise InputError(f"place {label(ids, row)} has a weight in the graph that is not finite.")
     for bad in np.flatnonzero(weights.diagonal()):
         raise InputError(
             f"place {label(ids, bad)} is its own neighbour in the graph; a statistic of neighbours "
@@ -98,7 +91,17 @@ def read_graph(graph: Graph | W, table: Table) -> Neighbors:
     )
 
 
-def read_weights(graph: Graph | W) -> tuple[pd.Index, sparse.csr_array]:
+def read_weights(graph: Graph | W, table: Table) -> tuple[pd.Index, sparse.csr_array]:
+    """Places and w_ij of a graph, all finite, in the order of the rows of the table."""
+    ids, weights = weights_of(graph)
+    check_rows(table, len(ids), ids, "the graph", "graph.unique_ids")
+    for bad in np.flatnonzero(~np.isfinite(weights.data)):
+        row = np.searchsorted(weights.indptr, bad, side="right") - 1
+        raise InputError(f"place {label(ids, row)} has a weight in the graph that is not finite.")
+    return ids, weights
+
+
+def weights_of(graph: Graph | W) -> tuple[pd.Index, sparse.csr_array]:
     """Labels of the places, and w_ij in their order."""
     from libpysal.graph import Graph
     from libpysal.weights import W

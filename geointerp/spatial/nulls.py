@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from geointerp.errors import InputError
-from geointerp.spatial.table import check_aligned
+from geointerp.spatial.table import check_same_places
 
 Within: TypeAlias = "str | pd.Series | ArrayLike"
 
@@ -119,6 +119,6 @@ def read_groups(within: Within, features: Any, ids: pd.Index) -> NDArray[np.int6
         if len(labels) != len(ids):
             raise InputError(f"within holds {len(labels)} labels, the graph {len(ids)} places.")
         if isinstance(within, pd.Series):
-            check_aligned(labels.index, ids, "labels of within")
+            check_same_places(labels.index, ids, "within", "the places", "theirs")
     codes, _ = pd.factorize(labels, use_na_sentinel=False)
     return codes.astype(np.int64)

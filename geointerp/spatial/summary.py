@@ -11,7 +11,7 @@ from scipy import sparse
 
 from geointerp.errors import InputError
 from geointerp.spatial.located import locate
-from geointerp.spatial.neighbors import read_weights
+from geointerp.spatial.neighbors import weights_of
 from geointerp.spatial.table import label
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def describe(graph: Graph | W, places: Places | None = None) -> pd.Series:
     InputError
         Neither Graph nor W; places that cannot be located, or that are not those of the graph.
     """
-    ids, weights = read_weights(graph)
+    ids, weights = weights_of(graph)
     weights.eliminate_zeros()
     n = len(ids)
     focal, neighbor = weights.nonzero()

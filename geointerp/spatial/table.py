@@ -47,6 +47,37 @@ def read_features(features: Features) -> Table:
     return Table(matrix, pd.RangeIndex(matrix.shape[1]), None)
 
 
+def check_rows(table: Table, n: int, ids: pd.Index | None, other: str, order: str) -> None:
+    """Raise `InputError` unless the rows of the table are the n places that `other` holds.
+
+    `order` names what is in the order that the features should have.
+    """
+    rows = table.matrix.shape[0]
+    if rows != n:
+        raise InputError(f"the features have {rows} rows, {other} {n} places.")
+    if table.places is not None and ids is not None:
+        check_same_places(table.places, ids, "the features", other, order)
+
+
+def check_same_places(mine: pd.Index, theirs: pd.Index, one: str, other: str, order: str) -> None:
+    """Raise `InputError` for the first row in which two tables of one length differ."""
+    if mine.equals(theirs):
+        return
+    # AnnData turns every label into a string
+    ours, given = mine.map(str), theirs.map(str)
+    for row in np.flatnonzero(ours.to_numpy() != given.to_numpy()):
+        said = f"row {row} of {one} is {label(mine, row)}, of {other} {label(theirs, row)}; "
+        raise InputError(
+            said
+            + (
+                f"they hold the same places in another order: bring {one} into the order of "
+                f"{order}."
+                if set(ours) == set(given)
+                else "both must hold the same places in the same order."
+            )
+        )
+
+
 def _from_frame(frame: pd.DataFrame) -> Any:
     for column, dtype in frame.dtypes.items():
         if not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)):
@@ -78,25 +109,6 @@ def _from_matrix(matrix: Any) -> Any:
     return columns
 
 
-def check_aligned(places: pd.Index, ids: pd.Index, what: str) -> None:
-    """Raise `InputError` where the places of a table are not those of the graph, in order."""
-    if places.equals(ids):
-        return
-    # AnnData turns every label into a string
-    mine, theirs = places.map(str), ids.map(str)
-    differ = np.flatnonzero(mine.to_numpy() != theirs.to_numpy())
-    for row in differ:
-        raise InputError(
-            f"row {row} of the {what} is {label(places, row)}, of the graph {label(ids, row)}; "
-            + (
-                f"they hold the same places in another order: bring the {what} into the order "
-                "of graph.unique_ids."
-                if set(mine) == set(theirs)
-                else "both must hold the same places in the same order."
-            )
-        )
-
-
 def firing(table: Table) -> Table:
     """1 where a feature is not zero; what is not finite stays as it is."""
     if sparse.issparse(table.matrix):
@@ -124,3 +136,19 @@ def columns(matrix: Any) -> Iterator[list[tuple[NDArray[np.intp], NDArray[np.flo
             active = [np.flatnonzero(values) for values in block]
             yield [(rows, values[rows]) for rows, values in zip(active, block, strict=True)]
         start = stop
+
+
+def pack(
+    features: list[tuple[NDArray[np.intp], NDArray[np.float64]]],
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+    """Features one after the other: f is at starts[f]:starts[f + 1] of rows and values."""
+    starts = np.zeros(len(features) + 1, dtype=np.int64)
+    np.cumsum([len(rows) for rows, _ in features], out=starts[1:])
+    rows = np.concatenate([np.empty(0, np.int32), *(r for r, _ in features)]).astype(np.int32)
+    return starts, rows, np.concatenate([np.empty(0), *(v for _, v in features)])
+
+
+def check_whole(word: str, value: object, least: int) -> None:
+    """Raise `InputError` unless an option is a whole number that is large enough."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise InputError(f"{word} is {value!r}; it must be a whole number of {least} or more.")
