@@ -315,8 +315,8 @@ def test_in_a_projected_crs_weights_agree_with_libpysal(crs, metres):
         theirs = Graph.build_distance_band(places, units)
         ours = check_form(distance_band(places, km=km), places)
         np.testing.assert_array_equal(ours, dense(theirs, places))
-        # distances in libpysal have nine digits here, its
-        # Gaussian is divided by √(2π), its bisquare by 16/15
+        # libpysal scales two of them, cuts all off at the bandwidth, and takes its distances from
+        # sums of squares of large coordinates, which costs them half their digits
         for function, once in [
             ("triangular", 1),
             ("bisquare", 16 / 15),
@@ -576,7 +576,7 @@ def test_contiguity_agrees_with_libpysal_on_columbus(rook):
     ours = contiguity(columbus, rook=rook)
     theirs = Graph.build_contiguity(columbus, rook=rook, strict=True)
     np.testing.assert_array_equal(dense(ours, columbus), dense(theirs, columbus))
-    # as published: 236 queen links (Anselin's columbus.gal is that of 230, from the paper map)
+    # spdep's poly2nb gives 236 queen links as well
     assert ours.n_edges == (200 if rook else 236)
 
 

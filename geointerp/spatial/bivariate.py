@@ -18,7 +18,7 @@ from geointerp.spatial.packing import Sample, powers_of
 from geointerp.spatial.statistics import BIVARIATE_MORAN
 from geointerp.spatial.table import Features, columns, read_features
 from geointerp.spatial.tails import Alternative, q_values
-from geointerp.spatial.testing import MomentsOf, describe, over_columns
+from geointerp.spatial.testing import MomentsOf, about, over_columns
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -111,8 +111,8 @@ def bivariate_moran(
         raise InputError("others has no column; it holds what the features are compared with.")
     result = pd.concat(found, ignore_index=True)
     result.insert(6, "q", q_values(result["p"].to_numpy()))
-    about = describe(BIVARIATE_MORAN.name, result, within, chosen)
-    result.attrs = {**about, "n_places": neighbors.n, "s0": neighbors.s0}
+    made = about(BIVARIATE_MORAN.name, result, within, chosen)
+    result.attrs = {**made, "n_places": neighbors.n, "s0": neighbors.s0}
     return result.rename(columns={"value": "I", "expected": "expected_I"})
 
 

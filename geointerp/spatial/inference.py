@@ -15,6 +15,7 @@ from geointerp.spatial.moments import Moments
 from geointerp.spatial.neighbors import Neighbors
 from geointerp.spatial.nulls import Null
 from geointerp.spatial.packing import Packed
+from geointerp.spatial.table import check_whole
 
 _ABREAST = 64  # features that fire almost everywhere and go through the graph together
 
@@ -66,8 +67,7 @@ def options(
         "threads": (threads, 1),
     }
     for word, (value, least) in whole.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-            raise InputError(f"{word} is {value!r}; it must be a whole number of {least} or more.")
+        check_whole(word, value, least)
     if seed >= 2**63:
         raise InputError(f"seed is {seed}; it must be below 2**63.")
     if alternative not in get_args(tails.Alternative):

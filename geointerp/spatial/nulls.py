@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from geointerp.errors import InputError
-from geointerp.spatial.table import check_same_places
+from geointerp.spatial.labels import aligned, present, region_of
 
 Within: TypeAlias = "str | pd.Series | ArrayLike"
 
@@ -101,24 +101,16 @@ class Null:
 
 
 def read_groups(within: Within, features: Any, ids: pd.Index) -> NDArray[np.int64]:
-    """The group of each place, from a column of an AnnData's obs or from labels."""
+    """The group of each place, from the places of an AnnData or from labels."""
     if isinstance(within, str):
         if not hasattr(features, "obs"):
             raise InputError(
-                f"within is {within!r}, a column of the places, but the features hold no places "
-                "(they are no AnnData); give the column itself."
+                f"within is {within!r}, a column of the places, but the features know no places "
+                "(they are no AnnData); give the labels themselves."
             )
-        if within not in features.obs:
-            raise InputError(
-                f"within is {within!r}, but the places have no such column; they have "
-                f"{', '.join(map(str, features.obs.columns)) or 'none'}."
-            )
-        labels = features.obs[within]
+        labels: Any = region_of(features, within).to_numpy()
     else:
-        labels = within if isinstance(within, pd.Series) else pd.Series(np.asarray(within).ravel())
-        if len(labels) != len(ids):
-            raise InputError(f"within holds {len(labels)} labels, the graph {len(ids)} places.")
-        if isinstance(within, pd.Series):
-            check_same_places(labels.index, ids, "within", "the places", "theirs")
+        labels = within
+    labels = present(aligned(labels, len(ids), ids, "the graph", "graph.unique_ids"))
     codes, _ = pd.factorize(labels, use_na_sentinel=False)
     return codes.astype(np.int64)

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from geointerp.errors import InputError
 from geointerp.spatial.labels import aligned, present
+from geointerp.spatial.nulls import Null
 from geointerp.spatial.table import Features, Table, check_whole, columns, pack, read_features
 
-_BURST = 64  # permutations between two looks at the keyboard
 
 
 class _Regions(NamedTuple):
@@ -150,10 +150,9 @@ def _match(
 ) -> pd.DataFrame:
     """All of the result but the names of its regions and features, by the regions' codes."""
     from geointerp.spatial import _firing
-    from geointerp.spatial._permutation import Permutations
 
     n, width = table.matrix.shape
-    draws = Permutations(n, permutations, seed)
+    null, every = Null(np.arange(n, dtype=np.int32), seed), np.arange(n, dtype=np.int32)
     region = np.full(width, -1, dtype=np.int64)
     hits, fired, n_active = np.zeros((3, width), dtype=np.int64)
     threshold, auc, p = np.full((3, width), np.nan)
@@ -179,9 +178,8 @@ def _match(
             observed[mine] = 2 * hits[at] / (fired[at] + regions.sizes[region[at]])
             as_high = np.zeros(len(kept), dtype=np.int64)
             ranked = (mine, starts, rows, values, n, regions.codes, regions.sizes)
-            for chunk in draws:
-                for i in range(0, len(chunk), _BURST):
-                    _firing.count_as_high(chunk[i : i + _BURST], *ranked, observed, as_high)
+            for chunk in null.chunks(0, permutations):
+                _firing.count_as_high(null.draw(*chunk, every), *ranked, observed, as_high)
             p[at] = (1 + as_high[mine]) / (1 + permutations)
         start += len(block)
 

@@ -56,7 +56,6 @@ def describe(graph: Graph | W, places: Places | None = None) -> pd.Series:
         Neither Graph nor W; places that cannot be located, or that are not those of the graph.
     """
     ids, weights = weights_of(graph)
-    weights.eliminate_zeros()
     n = len(ids)
     focal, neighbor = weights.nonzero()
     others = focal != neighbor

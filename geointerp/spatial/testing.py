@@ -46,8 +46,8 @@ def over_features(
     table = firing(table) if binary else table
     result = over_columns(statistic, table, neighbors, null, known, chosen)
     result.insert(4, "q", q_values(result["p"].to_numpy()))
-    about = describe(statistic.name, result, within, chosen)
-    result.attrs = {**about, "n_places": neighbors.n, "s0": neighbors.s0}
+    made = about(statistic.name, result, within, chosen)
+    result.attrs = {**made, "n_places": neighbors.n, "s0": neighbors.s0}
     return result
 
 
@@ -126,7 +126,7 @@ def exact_moments(statistic: Statistic, neighbors: Neighbors) -> Callable[[Sampl
     return moments
 
 
-def describe(
+def about(
     name: str, result: pd.DataFrame, within: Within | None, chosen: Options
 ) -> dict[str, Any]:
     """How a table was made, for its attrs."""
