@@ -12,6 +12,7 @@ from sklearn.metrics import precision_recall_curve, roc_auc_score
 import geointerp as gi
 from geointerp.errors import InputError
 from geointerp.spatial import match_regions, region_of
+from geointerp.spatial.nulls import Null
 
 COLUMNS = ["region", "precision", "recall", "f1", "threshold", "auc", "n_active", "n_region"]
 FIVE = ["a"] * 5 + ["b"] * 5
@@ -416,8 +417,8 @@ def test_p_is_that_of_a_plain_permutation_test():
     features[:, 3] = rng.normal(size=n)
     features[:, 4] = labels == "b"
     table = match_regions(features, labels, permutations=draws, seed=4)
-    random = np.random.default_rng(4)
-    moves = [random.permutation(n) for _ in range(draws)]
+    every = np.arange(n, dtype=np.int32)
+    moves = Null(every, seed=4).draw(0, draws, every)
     shuffled = [match_regions(features, labels[move])["f1"].fillna(0) for move in moves]
     expected = (1 + sum((f1 >= table["f1"]).astype(int) for f1 in shuffled)) / (1 + draws)
     np.testing.assert_allclose(table["p"], expected, rtol=1e-14)

@@ -45,16 +45,13 @@ def moran_by_hand(x, weights):
 
 def shuffles(graph, count, seed, within=None):
     """What a test's permutations do to a feature, one function each."""
-    from concurrent.futures import ThreadPoolExecutor
-
     from geointerp.spatial.neighbors import read_graph
     from geointerp.spatial.table import read_features
 
     n = len(graph.unique_ids)
     neighbors = read_graph(graph, read_features(np.ones((n, 1))))
     null = nulls.Null(neighbors.site, seed, within)
-    with ThreadPoolExecutor(1) as pool:
-        chunks = [*null.shuffles(0, count, np.arange(n, dtype=np.int32), pool, 1)]
+    orders = null.draw(0, count, np.arange(n, dtype=np.int32))
 
     def mover(order):
         def move(x):
@@ -67,7 +64,7 @@ def shuffles(graph, count, seed, within=None):
 
         return move
 
-    return [mover(order) for chunk in chunks for order in chunk]
+    return [mover(order) for order in orders]
 
 
 def sparse_features(n, width, active, seed):

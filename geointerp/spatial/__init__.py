@@ -13,6 +13,7 @@ from __future__ import annotations
 from geointerp.spatial.autocorrelation import geary, getis_ord, join_counts
 from geointerp.spatial.bivariate import bivariate_moran
 from geointerp.spatial.contiguity import contiguity
+from geointerp.spatial.correlogram import correlogram, reach_km
 from geointerp.spatial.distance import distance_band, kernel
 from geointerp.spatial.extent import extent
 from geointerp.spatial.labels import region_of
@@ -25,6 +26,7 @@ from geointerp.spatial.triangulation import delaunay
 __all__ = [
     "bivariate_moran",
     "contiguity",
+    "correlogram",
     "delaunay",
     "describe",
     "distance_band",
@@ -36,5 +38,6 @@ __all__ = [
     "knn",
     "match_regions",
     "moran",
+    "reach_km",
     "region_of",
 ]

@@ -159,3 +159,69 @@ def count_dense(  # type: ignore[no-untyped-def]
             at_most[f] += moved <= ties[f]
             sums[f] += moved
             squares[f] += moved * moved
+
+
+@compiled
+def _band(limits, square):  # type: ignore[no-untyped-def]
+    """The band of a squared distance, or -1: above its lower limit, up to its upper one."""
+    if square <= limits[0] or square > limits[limits.size - 1]:
+        return -1
+    band = 0
+    while square > limits[band + 1]:
+        band += 1
+    return band
+
+
+@compiled
+def pair_degrees(points, limits, degree):  # type: ignore[no-untyped-def]
+    """Add to degree[i, b] how many others are in band b as seen from point i."""
+    n, dims = points.shape
+    for i in range(n):
+        for j in range(i):
+            square = 0.0
+            for k in range(dims):
+                square += (points[i, k] - points[j, k]) ** 2
+            band = _band(limits, square)
+            if band >= 0:
+                degree[i, band] += 1.0
+                degree[j, band] += 1.0
+
+
+@compiled
+def pair_products(sites, values, mean, points, limits, degree, products):  # type: ignore[no-untyped-def]
+    """Σ over the pairs of a band of x_i x_j, less mean · Σ x_i degree_i, for each band."""
+    products[:] = 0.0
+    dims = points.shape[1]
+    for e in range(sites.size):
+        i = sites[e]
+        value = values[e]
+        for band in range(products.size):
+            products[band] -= mean * value * degree[i, band]
+        for f in range(e):
+            j = sites[f]
+            square = 0.0
+            for k in range(dims):
+                square += (points[i, k] - points[j, k]) ** 2
+            band = _band(limits, square)
+            if band >= 0:
+                products[band] += value * values[f]
+
+
+@compiled
+def count_pair_products(  # type: ignore[no-untyped-def]
+    orders, slots, values, mean, points, limits, degree, observed, ties, at_least, at_most, sums,
+    squares,
+):  # fmt: skip
+    """Add to the counts of each band how many shuffles are as extreme as what is observed."""
+    products = np.empty(observed.size)
+    sites = np.empty(slots.size, dtype=np.int32)
+    for r in range(orders.shape[0]):
+        for e in range(slots.size):
+            sites[e] = orders[r, slots[e]]
+        pair_products(sites, values, mean, points, limits, degree, products)
+        for band in range(observed.size):
+            moved = products[band] - observed[band]
+            at_least[band] += moved >= -ties[band]
+            at_most[band] += moved <= ties[band]
+            sums[band] += moved
+            squares[band] += moved * moved

@@ -90,7 +90,7 @@ class Tested(NamedTuple):
     permutations: NDArray[np.int64]  # that p rests on; 0 where it rests on the Pearson III curve
 
 
-class _Counts(NamedTuple):
+class Counts(NamedTuple):
     """Permutations as extreme as what is observed, and sums of their `cross` less it."""
 
     at_least: NDArray[np.int64]
@@ -99,10 +99,21 @@ class _Counts(NamedTuple):
     squares: NDArray[np.float64]
 
     @classmethod
-    def zero(cls, width: int) -> _Counts:
+    def zero(cls, width: int) -> Counts:
+        """Of so many features, before the first permutation."""
         return cls(*np.zeros((2, width), dtype=np.int64), *np.zeros((2, width)))
 
-    def add(self, others: _Counts, at: NDArray[np.intp] | slice) -> None:
+    def moments(
+        self, done: NDArray[np.int64], ties: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Mean and standard deviation of `cross` less what is observed."""
+        mean, square = self.sums / done, self.squares / done
+        variance = square - mean**2
+        # all permutations alike: what rounding leaves is not a variance
+        variance[variance <= np.maximum(1e-12 * square, ties**2)] = 0
+        return mean, np.sqrt(variance * done / np.maximum(done - 1, 1))
+
+    def add(self, others: Counts, at: NDArray[np.intp] | slice) -> None:
         """Add other counts to those of some features."""
         for kept, more in zip(self, others, strict=True):
             kept[at] = kept[at] + more
@@ -136,7 +147,7 @@ def infer(
     chosen : Options
     """
     width = len(packed.observed)
-    counts, done = _Counts.zero(width), np.zeros(width, np.int64)
+    counts, done = Counts.zero(width), np.zeros(width, np.int64)
     upto = chosen.permutations
     left = np.arange(width if upto else 0)
     with ThreadPoolExecutor(chosen.threads) as pool:
@@ -151,7 +162,9 @@ def infer(
     few = _fewest(counts, packed.slope, chosen.alternative) < tails.ENOUGH
     p = np.where(done > 0, _pseudo(counts, packed.slope, done, chosen.alternative), np.nan)
     if moments is None:
-        expected, deviation = _drawn(counts, done, packed)
+        above, spread = counts.moments(done, packed.ties)
+        expected = packed.value + packed.slope * above
+        deviation = np.abs(packed.slope) * spread
     else:
         expected, deviation = moments.mean, np.sqrt(moments.variance)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -163,20 +176,20 @@ def infer(
     return Tested(expected, z, p, done)
 
 
-def _fewest(counts: _Counts, slope: NDArray[np.float64], alternative: str) -> NDArray[np.int64]:
+def _fewest(counts: Counts, slope: NDArray[np.float64], alternative: str) -> NDArray[np.int64]:
     """How many permutations are as extreme, in the direction that p looks."""
     more, less = _by_statistic(counts, slope)
     return {"greater": more, "less": less, "two-sided": np.minimum(more, less)}[alternative]
 
 
 def _pseudo(
-    counts: _Counts, slope: NDArray[np.float64], done: NDArray[np.int64], alternative: str
+    counts: Counts, slope: NDArray[np.float64], done: NDArray[np.int64], alternative: str
 ) -> NDArray[np.float64]:
     return tails.pseudo(*_by_statistic(counts, slope), done, alternative)
 
 
 def _by_statistic(
-    counts: _Counts, slope: NDArray[np.float64]
+    counts: Counts, slope: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Permutations whose statistic, not whose `cross`, is at least and at most as large."""
     rising = slope > 0
@@ -186,25 +199,13 @@ def _by_statistic(
     )
 
 
-def _drawn(
-    counts: _Counts, done: NDArray[np.int64], packed: Packed
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of the statistic over the permutations drawn."""
-    mean, square = counts.sums / done, counts.squares / done
-    variance = square - mean**2
-    # all permutations alike: what rounding leaves is not a variance
-    variance[variance <= np.maximum(1e-12 * square, packed.ties**2)] = 0
-    variance *= done / np.maximum(done - 1, 1)
-    return packed.value + packed.slope * mean, np.abs(packed.slope) * np.sqrt(variance)
-
-
 def _count(
     packed: Packed,
     left: NDArray[np.intp],
     neighbors: Neighbors,
     null: Null,
     span: tuple[int, int],
-    counts: _Counts,
+    counts: Counts,
     pool: ThreadPoolExecutor,
     chosen: Options,
 ) -> None:
@@ -223,9 +224,10 @@ def _count(
             else _OnDevice(packed, mine, neighbors, chosen.device)
         )
     slots = np.arange(neighbors.n, dtype=np.int32) if len(many) else _slots(packed, few)
-    chunks = null.shuffles(*span, slots, pool, chosen.threads)
-    steps = null.chunks(*span)
-    for orders in track(chunks, f"permutations to {span[1]:,}", total=steps):
+    for chunk in track(null.chunks(*span), f"permutations to {span[1]:,}"):
+        parts = [p for p in np.array_split(np.arange(*chunk), chosen.threads) if len(p)]
+        drawn = [pool.submit(null.draw, part[0], part[-1] + 1, slots) for part in parts]
+        orders = np.concatenate([job.result() for job in drawn])
         for job in [pool.submit(task.count, orders) for task in tasks]:
             job.result()
     for task in tasks:
@@ -241,7 +243,7 @@ class _Task:
     """Some features, and what was found of them so far."""
 
     def __init__(self, packed: Packed, mine: NDArray[np.intp], neighbors: Neighbors) -> None:
-        self.mine, self.found = mine, _Counts.zero(len(mine))
+        self.mine, self.found = mine, Counts.zero(len(mine))
         self._line = tuple(
             part[mine] for part in (packed.alpha, packed.beta, packed.observed, packed.ties)
         )
@@ -295,7 +297,7 @@ class _OnDevice(_Task):
         self._counter = Counter(device, neighbors, table, *self._line)
 
     def count(self, orders: NDArray[np.int32]) -> None:
-        self.found.add(_Counts(*self._counter.count(orders)), slice(None))
+        self.found.add(Counts(*self._counter.count(orders)), slice(None))
 
 
 def _table(packed: Packed, mine: NDArray[np.intp], n: int) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from anndata import AnnData
 
-    Places: TypeAlias = gpd.GeoDataFrame | gpd.GeoSeries | AnnData
+Places: TypeAlias = "gpd.GeoDataFrame | gpd.GeoSeries | AnnData"
 
 TIE = 1e-12
 """In units of the sphere's radius (6 µm on the Earth) or, in a plane, of the places' extent:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Executor
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -42,6 +40,7 @@ class Null:
     ) -> None:
         self.seed = seed
         self.site = site
+        self.grouped = groups is not None
         self._group = np.zeros(len(site), np.int64)
         if groups is not None:
             self._group[site] = groups
@@ -56,48 +55,26 @@ class Null:
         rank = np.arange(len(sites)) - np.searchsorted(group, group)
         return order, (self._starts[group] + rank).astype(np.int32)
 
-    @property
-    def _size(self) -> int:
-        return min(64, max(1, CHUNK_ENTRIES // len(self.arranged)))
+    def draw(self, first: int, stop: int, slots: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Shuffles from number `first` to `stop`, filled where `slots` are read.
 
-    def chunks(self, first: int, stop: int) -> int:
-        """How many chunks `shuffles` gives."""
-        return -(-(stop - first) // self._size)
-
-    def shuffles(
-        self, first: int, stop: int, slots: NDArray[np.int32], pool: Executor, threads: int
-    ) -> Iterator[NDArray[np.int32]]:
-        """Chunks of shuffles from number `first` to `stop`, filled where `slots` are read.
-
-        Yields
-        ------
-        ndarray of int32, shape (shuffles, n)
+        Returns
+        -------
+        ndarray of int32, shape (stop - first, n)
         """
         from geointerp.spatial import _kernels
 
-        counts = np.diff(self._starts)
         group = np.searchsorted(self._starts, slots, side="right") - 1
-        wanted = np.zeros(len(counts), np.int64)
+        wanted = np.zeros(len(self._starts) - 1, np.int64)
         np.maximum.at(wanted, group, slots - self._starts[group] + 1)
-        for at in range(first, stop, self._size):
-            orders = np.zeros((min(self._size, stop - at), len(self.arranged)), np.int32)
-            parts = np.array_split(np.arange(len(orders)), threads)
-            jobs = [
-                pool.submit(
-                    _kernels.shuffle,
-                    self.seed,
-                    at + part[0],
-                    self.arranged,
-                    self._starts,
-                    wanted,
-                    orders[part[0] : part[-1] + 1],
-                )
-                for part in parts
-                if len(part)
-            ]
-            for job in jobs:
-                job.result()
-            yield orders
+        orders = np.zeros((stop - first, len(self.site)), np.int32)
+        _kernels.shuffle(self.seed, first, self.arranged, self._starts, wanted, orders)
+        return orders
+
+    def chunks(self, first: int, stop: int) -> list[tuple[int, int]]:
+        """The numbers from `first` to `stop`, in spans whose shuffles fit in memory."""
+        size = min(64, max(1, CHUNK_ENTRIES // len(self.site)))
+        return [(at, min(at + size, stop)) for at in range(first, stop, size)]
 
 
 def read_groups(within: Within, features: Any, ids: pd.Index) -> NDArray[np.int64]:

@@ -77,13 +77,7 @@ def pack(
     neighbors: Neighbors,
     null: Null,
 ) -> tuple[Packed, Sample]:
-    """Scale features and find their moments, without a loss by cancellation.
-
-    A power of two brings values to the size of 1, exactly. Where a feature fires on more than
-    half the places and a constant added to it changes nothing, it is centred as a whole, which
-    takes out a large mean before anything is squared; elsewhere the zeros hold the mean small
-    against the spread: Σ (x - x̄)² is at least half of Σ x².
-    """
+    """Scale features, deal out their slots and find their sums."""
     from geointerp.spatial import _kernels
 
     n, width = neighbors.n, len(columns)
@@ -91,24 +85,12 @@ def pack(
     powers = np.empty((9, width))
     sites, slots, values, tied = [], [], [], np.zeros(width, bool)
     for f, (rows, raw) in enumerate(columns):
-        scaled = np.ldexp(raw, 1 - np.frexp(np.abs(raw).max())[1])  # 1 stays 1
+        feature = scale(rows, raw, n, centred=statistic.centred)
+        rows, scaled = feature.rows, feature.values
+        mean[f], squares[f] = feature.mean, feature.squares
+        powers[:, f] = feature.powers(n)
         head = scaled[:1000]
         tied[f] = 2 * len(np.unique(head)) < len(head) or len(head) == 1
-        if statistic.centred and 2 * len(rows) > n:
-            whole = np.zeros(n)
-            whole[rows] = scaled
-            whole -= whole.mean()
-            whole -= whole.mean()  # what rounding left of it
-            rows, scaled, centred = np.arange(n), whole, whole
-        else:
-            mean[f] = scaled.sum() / n
-            centred = scaled - mean[f]
-        rest = n - len(rows)
-        squares[f] = (centred**2).sum() + rest * mean[f] ** 2
-        deviation = np.sqrt(squares[f] / n)
-        powers[:, f] = powers_of(centred / deviation) + rest * powers_of(
-            -mean[f : f + 1] / deviation
-        )
         order, taken = null.slots(rows)
         sites.append(neighbors.site[rows][order])
         slots.append(taken)
@@ -135,6 +117,41 @@ def pack(
         **line._asdict(),
     )
     return packed, Sample(spread, powers)
+
+
+class Scaled(NamedTuple):
+    """One feature, scaled."""
+
+    rows: NDArray[np.intp]
+    values: NDArray[np.float64]
+    mean: float  # over all places, of what `values` holds
+    squares: float  # Σ (x - mean)² over all places
+
+    def powers(self, n: int) -> NDArray[np.float64]:
+        """Σ zʳ over n places, z standardised, r = 0, …, 8."""
+        deviation = np.sqrt(self.squares / n)
+        silent = powers_of(np.array([-self.mean / deviation]))
+        return powers_of((self.values - self.mean) / deviation) + (n - len(self.rows)) * silent
+
+
+def scale(rows: NDArray[np.intp], values: NDArray[np.float64], n: int, *, centred: bool) -> Scaled:
+    """Scale a feature, without a loss by cancellation.
+
+    A power of two brings values to the size of 1, exactly. Where a feature fires on more than
+    half the places and a constant added to it changes nothing (`centred`), it is centred as a
+    whole, which takes out a large mean before anything is squared; elsewhere the zeros hold the
+    mean small against the spread: Σ (x - x̄)² is at least half of Σ x².
+    """
+    values = np.ldexp(values, 1 - np.frexp(np.abs(values).max())[1])  # 1 stays 1
+    if centred and 2 * len(rows) > n:
+        whole = np.zeros(n)
+        whole[rows] = values
+        whole -= whole.mean()
+        whole -= whole.mean()  # what rounding left of it
+        return Scaled(np.arange(n), whole, 0.0, float((whole**2).sum()))
+    mean = float(values.sum() / n)
+    squares = float(((values - mean) ** 2).sum() + (n - len(rows)) * mean**2)
+    return Scaled(rows, values, mean, squares)
 
 
 def powers_of(z: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,7 +14,6 @@ from geointerp.spatial.nulls import Null
 from geointerp.spatial.table import Features, Table, check_whole, columns, pack, read_features
 
 
-
 class _Regions(NamedTuple):
     """Labels of the places as codes of those regions that may be matched."""
 
