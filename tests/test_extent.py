@@ -325,3 +325,12 @@ def test_extent_of_a_graph_that_is_not_finite():
         extent(
             np.ones((5, 1)), FIVE, Graph.from_sparse(sparse.csr_array(weights), ids=np.arange(5))
         )
+
+
+def test_one_place_is_as_concentrated_as_can_be_and_no_more():
+    places = scattered(20_000)
+    table = extent(sparse.eye_array(20_000) * 0.3, places)
+    assert table["concentration"].max() == 1  # rounding does not lift it above
+    np.testing.assert_allclose(table["concentration"], 1, rtol=1e-14)
+    np.testing.assert_allclose(table["spread_km"], 0, atol=1e-6)
+    np.testing.assert_allclose(table["lat"], gi.places.lon_lat(places)[1], atol=1e-9)

@@ -332,6 +332,8 @@ def test_what_has_no_region_says_why():
         assert lost.attrs["n_regions"] == 0
     assert match_regions(features, labels, min_places=3).loc["e", "region"] is not None
     assert match_regions(features[[]], labels).shape == (0, 9)
+    empty = match_regions(np.zeros((0, 2)), [], permutations=9)
+    assert empty["reason"].tolist() == ["It fires on no place."] * 2
 
 
 @pytest.mark.parametrize(
@@ -413,9 +415,11 @@ def test_p_is_that_of_a_plain_permutation_test():
     rng = np.random.default_rng(8)
     n, draws = 40, 60
     labels = rng.choice(np.array(["a", "b", "c", None], dtype=object), n)
-    features = np.where(rng.uniform(size=(n, 5)) < 0.4, rng.integers(1, 4, (n, 5)), 0.0)
+    features = np.where(rng.uniform(size=(n, 6)) < 0.4, rng.integers(1, 4, (n, 6)), 0.0)
     features[:, 3] = rng.normal(size=n)
     features[:, 4] = labels == "b"
+    features[2:, 5] = -1  # what is below zero fires in no permutation either
+    features[:2, 5] = [0, 3]
     table = match_regions(features, labels, permutations=draws, seed=4)
     every = np.arange(n, dtype=np.int32)
     moves = Null(every, seed=4).draw(0, draws, every)
@@ -424,6 +428,7 @@ def test_p_is_that_of_a_plain_permutation_test():
     np.testing.assert_allclose(table["p"], expected, rtol=1e-14)
     assert table["p"][4] == 1 / 61
     assert table["p"][:4].min() > 0.02
+    assert 0.1 < table["p"][5] < 1
     again = match_regions(features, labels, permutations=draws, seed=4)
     pd.testing.assert_frame_equal(again, table)
     other = match_regions(features, labels, permutations=draws, seed=5)

@@ -172,7 +172,7 @@ def _match(
         mine = np.flatnonzero(best[0] >= 0)
         at = at[mine]
         threshold[at] = values[starts[mine] + fired[at] - 1]
-        if permutations:
+        if permutations and len(mine):
             observed = np.zeros(len(kept))
             observed[mine] = 2 * hits[at] / (fired[at] + regions.sizes[region[at]])
             as_high = np.zeros(len(kept), dtype=np.int64)
