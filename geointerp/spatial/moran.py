@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from geointerp.spatial import _permutation
 from geointerp.spatial.neighbors import Neighbors, read_graph
-from geointerp.spatial.table import Features, columns, read_features
+from geointerp.spatial.table import Features, columns, read_features, undefined
 
 if TYPE_CHECKING:
     from libpysal.graph import Graph
@@ -127,7 +127,7 @@ def moran(
         tested, kept = [], []
         for j, (rows, values) in enumerate(block, start):
             n_active[j] = len(rows)
-            reasons[j] = _undefined(values, neighbors.n)
+            reasons[j] = undefined(values, neighbors.n)
             if reasons[j] is not None:
                 continue
             feature = _feature(rows, values, neighbors.n)
@@ -171,18 +171,6 @@ def moran(
         "n_tested": int(has_p.sum()),
     }
     return result
-
-
-def _undefined(values: NDArray[np.float64], n: int) -> str | None:
-    """Why I is not defined for a column with these nonzero values among n, if it isn't."""
-    if len(values) == 0:
-        return "It fires on no place."
-    bad = int((~np.isfinite(values)).sum())
-    if bad:
-        return f"It is not finite: {bad} of its values are NaN or infinite."
-    if len(values) == n and values.min() == values.max():
-        return "It is constant: its value is the same at every place."
-    return None
 
 
 def _feature(rows: NDArray[np.intp], values: NDArray[np.float64], n: int) -> _Feature:

@@ -94,3 +94,15 @@ def columns(matrix: Any) -> Iterator[list[tuple[NDArray[np.intp], NDArray[np.flo
             active = [np.flatnonzero(values) for values in block]
             yield [(rows, values[rows]) for rows, values in zip(active, block, strict=True)]
         start = stop
+
+
+def undefined(values: NDArray[np.float64], n: int) -> str | None:
+    """Why no statistic is defined for a column with these nonzero values among n, if it isn't."""
+    if len(values) == 0:
+        return "It fires on no place."
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        return f"It is not finite: {bad} of its values are NaN or infinite."
+    if len(values) == n and values.min() == values.max():
+        return "It is constant: its value is the same at every place."
+    return None
