@@ -25,22 +25,11 @@ def lags(values, indptr, indices, weights, lag):  # type: ignore[no-untyped-def]
 
 @_compiled
 def below(ordered, value):  # type: ignore[no-untyped-def]
-    """How many of the ordered numbers are less than `value`."""
+    """How many of the ordered numbers are less than `value`; without a branch to guess."""
     base, length = 0, ordered.size
     while length > 0:
         half = (length + 1) // 2
         base += half if ordered[base + half - 1] < value else 0
-        length -= half
-    return base
-
-
-@_compiled
-def up_to(ordered, value):  # type: ignore[no-untyped-def]
-    """How many of the ordered numbers are at most `value`."""
-    base, length = 0, ordered.size
-    while length > 0:
-        half = (length + 1) // 2
-        base += half if ordered[base + half - 1] <= value else 0
         length -= half
     return base
 
@@ -81,7 +70,10 @@ def count(  # type: ignore[no-untyped-def]
             low, high = lag[i] - tie * sizes[g], lag[i] + tie * sizes[g]
             over, under = 0, 0
             if sort:
-                over, under = draws - below(ordered, low), up_to(ordered, high)
+                under = below(ordered, low)
+                over = draws - under
+                if over > 0 and ordered[under] <= high:  # a tie
+                    under = below(ordered, np.nextafter(high, np.inf))
             else:
                 for d in range(draws):
                     over += simulated[d] >= low

@@ -33,6 +33,7 @@ class _Weights(NamedTuple):
     matrix: sparse.csr_array  # w_ij, with nothing where j is i
     total: Floats  # sum over j of w_ij, shape (n,)
     squares: Floats  # sum over j of w_ij², shape (n,)
+    sizes: Floats  # sum over j of |w_ij|, shape (n,)
 
 
 class _Seen(NamedTuple):
@@ -95,7 +96,8 @@ def local_moran(
         high, or low. It is about Σⱼ wᵢⱼ (xⱼ - x̄), whatever the place's own value; two-sided
         it is a test of Iᵢ as well, for that is the lag times a number no draw changes.
     alpha : float
-        Rate of false discoveries among a feature's clusters.
+        Rate of false discoveries among a feature's clusters; 1 names the cluster of every
+        place that has neighbours.
     threads : int, optional
         By default one per core, or as the environment variable ``NUMBA_NUM_THREADS`` says.
 
@@ -135,7 +137,8 @@ def local_moran(
     each of the n places takes its own permutations · neighbours steps.
 
     A draw whose lag differs from the one observed by less than 1e-10 standard deviations of
-    the feature (times Σⱼ |wᵢⱼ|) counts as just as extreme: among sparse features most do.
+    the feature (times Σⱼ |wᵢⱼ|) counts as just as extreme: among sparse features most do. As
+    near to 0, xᵢ - x̄ and the lag are 0.
 
     q can be no less than n times the smallest p over the number of places that reach it: for
     10,000 places, 99 permutations find patches of hundreds only.
@@ -161,12 +164,12 @@ def local_moran(
     weights = _sums(ids, matrix)
 
     def statistic(seen: _Seen) -> tuple[Floats, Floats, NDArray[np.int8]]:
-        n = len(ids)
+        n, scale = len(ids), _permutation.TIE * np.sqrt(seen.variance)
         moran = (n - 1) / n * seen.centred * seen.lag / seen.variance
-        side = np.sign(seen.centred)
-        side[side == 0] = np.nan
-        high, near_high = seen.centred > 0, seen.lag > 0
+        level = np.abs(seen.centred) <= scale  # with the mean: no draw changes Iᵢ
+        high, near_high = (seen.centred > 0) & ~level, seen.lag > scale * weights.sizes
         quadrant = np.select([high & near_high, near_high, ~high], [1, 2, 3], 4)
+        side = np.where(level, np.nan, np.sign(seen.centred))
         return moran, side * _z_given_own(seen, weights), quadrant.astype(np.int8)
 
     return _everywhere(
@@ -275,17 +278,18 @@ def _read_options(
     permutations: int, seed: int, alternative: str, alpha: float, threads: int | None
 ) -> _Test:
     _permutation.check_options(permutations, seed, alternative, 1, threads)
-    if isinstance(alpha, bool) or not isinstance(alpha, float | int | np.number):
-        raise InputError(f"alpha is {alpha!r}; it must be a number between 0 and 1.")
-    if not 0 < alpha < 1:
-        raise InputError(f"alpha is {alpha:g}; it must be a number between 0 and 1.")
+    number = isinstance(alpha, float | int | np.number) and not isinstance(alpha, bool)
+    if not number or not 0 < alpha <= 1:
+        raise InputError(f"alpha is {alpha!r}; it must be a number above 0 and at most 1.")
     return _Test(int(permutations), int(seed), alternative, float(alpha), threads)
 
 
 def _sums(ids: pd.Index, matrix: sparse.csr_array) -> _Weights:
-    total = np.asarray(matrix.sum(axis=1), dtype=np.float64).reshape(-1)
-    squares = np.asarray((matrix**2).sum(axis=1), dtype=np.float64).reshape(-1)
-    return _Weights(ids, matrix, total, squares)
+    total, squares, sizes = (
+        np.asarray(terms.sum(axis=1), dtype=np.float64).reshape(-1)
+        for terms in (matrix, matrix**2, abs(matrix))
+    )
+    return _Weights(ids, matrix, total, squares, sizes)
 
 
 def _is_row_standardised(graph: Graph | W) -> bool:
@@ -294,9 +298,7 @@ def _is_row_standardised(graph: Graph | W) -> bool:
     return str(graph.transform if isinstance(graph, W) else graph.transformation).upper() == "R"
 
 
-def _with_own(
-    matrix: sparse.csr_array, row_standardised: bool
-) -> tuple[sparse.csr_array, Floats]:
+def _with_own(matrix: sparse.csr_array, row_standardised: bool) -> tuple[sparse.csr_array, Floats]:
     """Weights of the others, and of each place itself, for Gᵢ*."""
     own = matrix.diagonal()
     if own.any():
