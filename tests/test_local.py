@@ -84,6 +84,12 @@ def p_by_hand(x, weights, draws, seed, alternative="two-sided"):
     return p
 
 
+def knn_of(n, k=8):
+    rng = np.random.default_rng(n)
+    places = gpd.GeoSeries.from_xy(rng.uniform(0, 9, n), rng.uniform(0, 9, n), crs="EPSG:3857")
+    return knn(places, k=k)
+
+
 @pytest.fixture(scope="module")
 def world():
     lon, lat = gi.sphere.lon_lat(np.random.default_rng(7).standard_normal((300, 3)))
@@ -220,6 +226,10 @@ def test_the_place_itself_counts_as_its_neighbours_do():
     star = local_g(x[:, None], alike.transform("R"), permutations=1)
     means = [8 / 3, 3, 15 / 5, 0, 7 / 2]
     np.testing.assert_allclose(star["G"][:, 0], np.array(means) / 15)
+    pairs = knn_of(9, k=1)  # every weight is 1, and yet they are row-standardised
+    x9 = np.arange(9.0)
+    found = local_g(x9[:, None], pairs, permutations=1)["G"][:, 0]
+    np.testing.assert_allclose(found, (x9 + pairs.sparse @ x9) / 2 / 36)
     w = alike.to_W()
     w.transform = "r"
     xr.testing.assert_equal(local_g(x[:, None], w, permutations=1), star)
@@ -260,9 +270,7 @@ def test_p_is_that_of_a_plain_conditional_permutation_test(kind, alternative):
 @pytest.mark.parametrize("n", [40, 300])
 def test_p_of_nearest_neighbours_is_that_of_a_plain_test(n):
     # one set of weights for all, so that draws are sorted and most places share them
-    rng = np.random.default_rng(n)
-    places = gpd.GeoSeries.from_xy(rng.uniform(0, 9, n), rng.uniform(0, 9, n), crs="EPSG:3857")
-    graph = knn(places, k=8)
+    graph = knn_of(n)
     features = random_features(n, 1)[:, [0, 2, 3, 7]]
     local = local_moran(features, graph, permutations=199, seed=3)
     for j, x in enumerate(features.T):
@@ -280,11 +288,11 @@ def test_ties_count_as_extreme(n):
     assert (local["p"] == 1).all()
     assert local["z"].isnull().all()
     assert (local["cluster"] == "").all()
-    one = np.zeros((n, 1))
-    one[3] = 0.1  # its neighbours can be nothing but 0
-    alone = local_moran(one, graph, permutations=99)
-    assert alone["p"][3, 0] == 1
-    assert np.isnan(alone["z"][3, 0])
+    # the neighbours of the only place that fires can be nothing but 0
+    rng = np.random.default_rng(n)
+    alone = local_moran(np.diag(rng.uniform(size=n)), knn_of(n), permutations=99)
+    assert (np.diag(alone["p"]) == 1).all()
+    assert np.isnan(np.diag(alone["z"])).all()
 
 
 def test_same_seed_same_bytes_with_any_threads_and_blocks(world, monkeypatch):

@@ -140,8 +140,8 @@ def local_moran(
     the feature (times Σⱼ |wᵢⱼ|) counts as just as extreme: among sparse features most do. As
     near to 0, xᵢ - x̄ and the lag are 0.
 
-    q can be no less than n times the smallest p over the number of places that reach it: for
-    10,000 places, 99 permutations find patches of hundreds only.
+    The smallest p bounds q: among 10,000 places, two-sided, at an alpha of 0.05, nothing is
+    found by 999 permutations unless 400 places reach it, by 9,999 unless 40 do.
 
     esda's `EIc` and `VIc` are of n / (n - 1) times its `Is`; `z` here is of Iᵢ itself.
 
