@@ -18,7 +18,7 @@ from geointerp.spatial.located import Located, Places, locate
 from geointerp.spatial.moments import of_neighbors
 from geointerp.spatial.motifs import Component, Motif, motifs
 from geointerp.spatial.nulls import Null, Within, read_groups
-from geointerp.spatial.packing import TIE, Scaled, scale
+from geointerp.spatial.packing import Scaled, scale
 from geointerp.spatial.statistics import MORAN, Spread
 from geointerp.spatial.table import Features, check_rows, columns, read_features
 from geointerp.spatial.tails import Alternative
@@ -225,7 +225,7 @@ def _profile(
     found["expected_I"], deviation = _exact(scaled, bands)
     if chosen.permutations:
         counts = Counts.zero(count)
-        ties = TIE * bands.pairs * squares / n
+        ties = tails.TIE * bands.pairs * squares / n
         for first, stop in null.chunks(0, chosen.permutations):
             orders = null.draw(first, stop, slots)
             _kernels.count_pair_products(orders, slots, here, mean, *graph, observed, ties, *counts)

@@ -54,15 +54,9 @@ class Neighbors(NamedTuple):
 
 def read_graph(graph: Graph | W, table: Table) -> Neighbors:
     """Weights of a graph, once it is certain that its places are the rows of the table."""
-    ids, weights = read_weights(graph, table)
+    ids, weights = read_weights(graph, table, at_least=4)
     n = len(ids)
-    if n < 4:
-        raise InputError(f"the graph has {n} place(s); the moments of the statistic need 4.")
-    for bad in np.flatnonzero(weights.diagonal()):
-        raise InputError(
-            f"place {label(ids, bad)} is its own neighbour in the graph; a statistic of neighbours "
-            "takes none (assign_self_weight(0) removes it)."
-        )
+    refuse_self_weights(ids, weights)
     s0 = float(weights.sum())
     if s0 <= 0:
         raise InputError(
@@ -91,14 +85,31 @@ def read_graph(graph: Graph | W, table: Table) -> Neighbors:
     )
 
 
-def read_weights(graph: Graph | W, table: Table) -> tuple[pd.Index, sparse.csr_array]:
-    """Places and w_ij of a graph, all finite, in the order of the rows of the table."""
+def read_weights(
+    graph: Graph | W, table: Table, *, at_least: int = 0
+) -> tuple[pd.Index, sparse.csr_array]:
+    """Labels and w_ij of a graph whose places are the rows of the table, none of them zero."""
     ids, weights = weights_of(graph)
     check_rows(table, len(ids), ids, "the graph", "graph.unique_ids")
+    if len(ids) < at_least:
+        raise InputError(
+            f"the graph has {len(ids)} place(s); the moments of the statistic need {at_least}."
+        )
     for bad in np.flatnonzero(~np.isfinite(weights.data)):
         row = np.searchsorted(weights.indptr, bad, side="right") - 1
         raise InputError(f"place {label(ids, row)} has a weight in the graph that is not finite.")
+    weights.sum_duplicates()
+    weights.eliminate_zeros()
     return ids, weights
+
+
+def refuse_self_weights(ids: pd.Index, weights: sparse.csr_array) -> None:
+    """Raise `InputError` where a place is its own neighbour."""
+    for bad in np.flatnonzero(weights.diagonal()):
+        raise InputError(
+            f"place {label(ids, bad)} is its own neighbour in the graph; a statistic of neighbours "
+            "takes none (assign_self_weight(0) removes it)."
+        )
 
 
 def weights_of(graph: Graph | W) -> tuple[pd.Index, sparse.csr_array]:
@@ -107,7 +118,7 @@ def weights_of(graph: Graph | W) -> tuple[pd.Index, sparse.csr_array]:
     from libpysal.weights import W
 
     if isinstance(graph, W):
-        return pd.Index(graph.id_order), sparse.csr_array(graph.sparse, dtype=np.float64)
+        return pd.Index(graph.id_order), sparse.csr_array(graph.sparse, dtype=np.float64, copy=True)
     if not isinstance(graph, Graph):
         raise InputError(f"the graph is a {type(graph).__name__}; a libpysal Graph or W is needed.")
     # by label: Graph.sparse trusts that the labels' codes are in the order of the places

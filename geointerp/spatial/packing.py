@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 from geointerp.spatial.neighbors import Neighbors
 from geointerp.spatial.nulls import Null
 from geointerp.spatial.statistics import Spread, Statistic
-
-TIE = 1e-10
-"""Statistics nearer than this, on the scale of I, count as equal."""
+from geointerp.spatial.tails import TIE
 
 _FEWEST_JOINS = 4.0
 

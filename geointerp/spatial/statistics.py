@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geointerp.spatial.moments import Polynomial
+from geointerp.spatial.table import undefined
 
 
 class Spread(NamedTuple):
@@ -61,20 +62,8 @@ class Statistic:
     undefined: Callable[[NDArray[np.float64], int], str | None]
 
 
-def _varies(values: NDArray[np.float64], n: int) -> str | None:
-    """Why no statistic is defined for a column with these nonzero values among n."""
-    if len(values) == 0:
-        return "It fires on no place."
-    bad = int((~np.isfinite(values)).sum())
-    if bad:
-        return f"It is not finite: {bad} of its values are NaN or infinite."
-    if len(values) == n and values.min() == values.max():
-        return "It is constant: its value is the same at every place."
-    return None
-
-
 def _is_positive(values: NDArray[np.float64], n: int) -> str | None:
-    if reason := _varies(values, n):
+    if reason := undefined(values, n):
         return reason
     if values.min() < 0:
         return "It has negative values: G is defined for values of 0 or more."
@@ -86,7 +75,7 @@ def _is_positive(values: NDArray[np.float64], n: int) -> str | None:
 def _fires(values: NDArray[np.float64], n: int) -> str | None:
     if len(values) == n and np.isfinite(values).all():
         return "It fires on every place."
-    return _varies(values, n)
+    return undefined(values, n)
 
 
 _PRODUCT: Polynomial = {(1, 1): 1.0}
@@ -174,9 +163,9 @@ def _sum_line(of: Spread) -> Line:
     return Line(zero + 1.0, zero, 1 / (of.n * of.deviation), zero)
 
 
-MORAN = Statistic("Moran's I", True, _moran_line, _moran_pairs, _varies)
-GEARY = Statistic("Geary's C", True, _geary_line, _geary_pairs, _varies)
+MORAN = Statistic("Moran's I", True, _moran_line, _moran_pairs, undefined)
+GEARY = Statistic("Geary's C", True, _geary_line, _geary_pairs, undefined)
 GETIS_ORD = Statistic("Getis-Ord G", False, _getis_ord_line, _getis_ord_pairs, _is_positive)
 JOINS = Statistic("joins of firing places", False, _joins_line, _joins_pairs, _fires)
 UNLIKE_JOINS = Statistic("joins of unlike places", False, _unlike_line, _unlike_pairs, _fires)
-BIVARIATE_MORAN = Statistic("bivariate Moran's I", True, _sum_line, None, _varies)
+BIVARIATE_MORAN = Statistic("bivariate Moran's I", True, _sum_line, None, undefined)

@@ -152,3 +152,15 @@ def check_whole(word: str, value: object, least: int) -> None:
     """Raise `InputError` unless an option is a whole number that is large enough."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise InputError(f"{word} is {value!r}; it must be a whole number of {least} or more.")
+
+
+def undefined(values: NDArray[np.float64], n: int) -> str | None:
+    """Why no statistic is defined for a column with these nonzero values among n, if it isn't."""
+    if len(values) == 0:
+        return "It fires on no place."
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        return f"It is not finite: {bad} of its values are NaN or infinite."
+    if len(values) == n and values.min() == values.max():
+        return "It is constant: its value is the same at every place."
+    return None

@@ -11,6 +11,9 @@ from geointerp.spatial.moments import Moments
 
 Alternative = Literal["greater", "less", "two-sided"]
 
+TIE = 1e-10
+"""Statistics nearer than this, on the scale of I, count as equal."""
+
 ENOUGH = 20
 """With so many permutations as extreme a pseudo p-value is taken as it is."""
 
