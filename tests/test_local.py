@@ -295,6 +295,18 @@ def test_ties_count_as_extreme(n):
     assert np.isnan(np.diag(alone["z"])).all()
 
 
+def test_the_unit_of_the_weights_does_not_matter():
+    graph, weights = random_weights(80, 9)
+    features = random_features(80, 9)
+    local = local_moran(features, graph, permutations=199)
+    for unit in (1e-12, 1e12):
+        scaled = Graph.from_sparse(sparse.csr_array(weights * unit), ids=graph.unique_ids)
+        again = local_moran(features, scaled, permutations=199)
+        np.testing.assert_array_equal(again["p"], local["p"])
+        np.testing.assert_array_equal(again["cluster"], local["cluster"])
+        np.testing.assert_allclose(again["I"], local["I"] * unit, rtol=1e-9)
+
+
 def test_same_seed_same_bytes_with_any_threads_and_blocks(world, monkeypatch):
     _, graph = world
     features = random_features(300, 3)
@@ -460,8 +472,16 @@ def test_what_is_at_the_mean_but_for_rounding_counts_as_low():
 def test_what_goes_in_is_left_as_it_is():
     graph, _ = random_weights(40, 6)
     w = graph.to_W()
+    zero = w.neighbors[w.id_order[0]][0]
+    w = libpysal.weights.W(
+        w.neighbors,
+        {i: [x * (j != zero) for j, x in w[i].items()] for i in w.id_order},
+        id_order=w.id_order,
+        silence_warnings=True,
+    )
     features = random_features(40, 6)
     before, weights = features.copy(), w.sparse.copy()
+    assert (weights.data == 0).any()
     local_moran(features, w, permutations=9)
     local_g(features, w, permutations=9)
     np.testing.assert_array_equal(features, before)

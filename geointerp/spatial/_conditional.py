@@ -109,10 +109,10 @@ def tail_counts(
     Returns
     -------
     at_least, at_most : ndarray of int64, shape (n,)
-        For places without a neighbour, the number of draws: all are equal.
+        0 for places without a neighbour.
     """
     from geointerp.spatial import _local_kernels
 
-    at_least, at_most = np.full((2, len(values)), draws.drawn.shape[1], dtype=np.int64)
+    at_least, at_most = np.zeros((2, len(values)), dtype=np.int64)
     _local_kernels.count(values, lag, TIE * deviation, *draws, at_least, at_most)
     return at_least, at_most
