@@ -107,8 +107,9 @@ def moran(
     -----
     The Pearson III curve has the exact mean, variance and skewness of I over all permutations.
     It is used where the exact excess kurtosis, too, is near the curve's (within 0.05 and a tenth of
-    it), and never for features of which fewer than 4 pairs of neighbours would both fire by chance
-    or whose values are mostly equal (binary ones): their I takes few values. In graphs whose
+    it); in the shorter tail only where the skewness is at most 0.5; and never for features of which
+    fewer than 4 pairs of neighbours would both fire by chance or whose values are mostly equal
+    (binary ones): their I takes few values. In graphs whose
     places have thousands of neighbours each, third and fourth moments are not computed, and there
     is no curve.
 

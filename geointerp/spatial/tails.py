@@ -20,6 +20,9 @@ ENOUGH = 20
 CURVE_TOLERANCE = (0.05, 0.1)
 """How far the kurtosis may be from the Pearson III curve's: so much, and such a share of it."""
 
+SHORT_TAIL = 0.5
+"""Skewness beyond which the curve is not trusted for the shorter tail."""
+
 
 def pseudo(
     at_least: NDArray[np.int64],
@@ -80,16 +83,26 @@ def pearson3(
     return _sided(np.where(bent > 0, above, below), np.where(bent > 0, below, above), alternative)
 
 
-def follows_pearson3(moments: Moments) -> NDArray[np.bool_]:
-    """Where the kurtosis of the null distribution is near its Pearson III curve's.
+def follows_pearson3(moments: Moments, above: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where a tail of the null distribution is that of its Pearson III curve.
 
-    That is 1.5 · skewness². A tail heavier or lighter than the curve's, as of a feature with
-    few large values, shows in the fourth moment.
+    The curve's excess kurtosis is 1.5 · skewness². A tail heavier or lighter than the curve's, as
+    of a feature with few large values, shows in the fourth moment; and the shorter of two tails
+    that differ much, where a sparse feature has no neighbours that fire at all, is no curve's.
+
+    Parameters
+    ----------
+    moments : Moments
+        Exact ones.
+    above : ndarray of bool, shape (F,)
+        Whether the upper tail is meant.
     """
     by_curve = 1.5 * moments.skewness**2
     absolute, share = CURVE_TOLERANCE
     with np.errstate(invalid="ignore"):
-        return np.abs(moments.kurtosis - by_curve) <= absolute + share * by_curve
+        near = np.abs(moments.kurtosis - by_curve) <= absolute + share * by_curve
+        long = (moments.skewness > 0) == above
+        return near & (long | (np.abs(moments.skewness) <= SHORT_TAIL))
 
 
 def q_values(p: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from geointerp.spatial.inference import Options, infer
 from geointerp.spatial.moments import Moments, of_neighbors
@@ -79,7 +80,7 @@ def over_columns(
             if known is not None:
                 moments = known(sample)
                 expected[kept] = moments.mean
-                curve = follows_pearson3(moments)
+                curve = follows_pearson3(moments, _above(packed.value, moments, chosen))
                 if statistic.pairs is not None:
                     curve &= packed.smooth(neighbors)
             enough = n_active[kept] >= chosen.min_active
@@ -106,6 +107,13 @@ def over_columns(
         },
         index=table.names,
     )
+
+
+def _above(value: NDArray[np.float64], moments: Moments, chosen: Options) -> NDArray[np.bool_]:
+    """Whether it is the upper tail that decides p."""
+    if chosen.alternative == "two-sided":
+        return value > moments.mean
+    return np.full(len(value), chosen.alternative == "greater")
 
 
 def exact_moments(statistic: Statistic, neighbors: Neighbors) -> Callable[[Sample], Moments]:
