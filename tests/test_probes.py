@@ -493,7 +493,7 @@ def test_errors_of_neighbours_are_alike_where_the_map_is_bent():
     bent = acts.assign_coords(lon=("place", np.abs(acts["lon"].values)))
     report = gi.probes.evaluate(bent, controls=False)
     assert report.summary["moran_error"][0] > 0.4
-    assert report.summary["moran_error_p"][0] == 0.001
+    assert report.summary["moran_error_p"][0] < 1e-4
 
 
 def test_the_untrained_control_is_read_as_the_activations_were(toponym, few):
