@@ -1,62 +1,13 @@
-"""Commands for features: moran, atlas."""
+"""The command that writes the atlas."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from geointerp import artefacts
-from geointerp.cli.reading import anndata_of, check_seed, csv_of, fingerprint
+from geointerp.cli.reading import anndata_of, csv_of, fingerprint
 from geointerp.errors import InputError
-
-
-def map_features(
-    features: str,
-    *,
-    out: str = "run/moran.csv",
-    k: int = 8,
-    permutations: int = 999,
-    min_active: int = 10,
-    seed: int = 0,
-) -> None:
-    """Moran's I of every feature on great-circle neighbours, with q-values.
-
-    Args:
-        features: A .h5ad file that `geointerp sae encode` wrote.
-        out: A new .csv file, a row per feature.
-        k: Nearest neighbours.
-        permutations: Of the permutation test.
-        min_active: Features that fire on fewer places are not tested.
-        seed: Of the permutations.
-    """
-    from geointerp import spatial
-
-    check_seed(seed)
-    artefacts.refuse_existing(Path(out))
-    encoded = anndata_of(Path(features))
-    options: dict[str, Any] = {
-        "permutations": permutations,
-        "min_active": min_active,
-        "seed": seed,
-    }
-    table = spatial.moran(encoded, spatial.knn(encoded, k=k), **options)
-    about = {
-        "function": "geointerp.spatial.moran",
-        "features": features,
-        "features_sha256": fingerprint(encoded),
-        "k": k,
-        **options,
-    }
-    artefacts.write_file(Path(out), table.to_csv, "Moran's I of every feature", about)
-    print(table.sort_values("I", ascending=False).head(10).to_string())
-    for reason, count in table["reason"].value_counts().items():
-        print(f"{count} not tested: {reason}")
-    tested, found = table["q"].notna().sum(), (table["q"] <= 0.05).sum()
-    print(
-        f"{tested} of {len(table)} features tested; "
-        f"{found} {'has' if found == 1 else 'have'} q ≤ 0.05"
-    )
 
 
 def write_atlas(run: str, *, out: str | None = None) -> None:
