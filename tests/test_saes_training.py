@@ -580,6 +580,6 @@ def test_the_embedded_model_is_explained_by_few_latents(toponym, tmp_path):
 
 
 def test_an_output_in_a_folder_that_is_not_there_yet(tmp_path):
-    gi.saes.train(synthetic_acts(), out=tmp_path / "new" / "deep" / "sae", **QUICK)
+    gi.saes.train(synthetic_acts().sel(layer=0), out=tmp_path / "new" / "deep" / "sae", **QUICK)
     assert gi.saes.load(tmp_path / "new" / "deep" / "sae").cfg.d_sae == QUICK["width"]
     assert [path.name for path in (tmp_path / "new" / "deep").iterdir()] == ["sae"]
