@@ -28,7 +28,8 @@ def run(out: Path, *, seed: int = 0) -> dict[str, dict[str, float]]:
     ----------
     out : Path
         A new folder; it gets `activations.zarr`, `probe/`, `sae/`, `features.h5ad`,
-        `moran.csv`, `ratings.csv`, `figures.json` and `atlas/index.html`.
+        `moran.csv`, `moran_within.csv`, `regions.csv`, `ratings.csv`, `figures.json` and
+        `atlas/index.html`.
     seed : int
 
     Returns
@@ -89,9 +90,22 @@ def _stages(part: Path, seed: int) -> dict[str, dict[str, float]]:
     )
 
     log.info("Moran's I of every feature, 999 permutations")
-    table = gi.spatial.moran(features, gi.spatial.knn(cities, k=8), permutations=999, seed=seed)
-    about = {"function": "geointerp.spatial.moran", "k": 8, "permutations": 999, "seed": seed}
-    artefacts.write_file(part / "moran.csv", table.to_csv, "Moran's I of every feature", about)
+    graph = gi.spatial.knn(cities, k=8)
+    title, about = "Moran's I of every feature", {"function": "geointerp.spatial.moran", "k": 8}
+    table = gi.spatial.moran(features, graph, permutations=999, seed=seed)
+    artefacts.write_file(part / "moran.csv", table.to_csv, title, about | table.attrs)
+
+    log.info("the same within countries, and the country that each feature tells best")
+    within = gi.spatial.moran(
+        features, graph, within="country", permutations=999, max_permutations=999, seed=seed
+    )
+    about |= {"within": "country", **within.attrs}
+    artefacts.write_file(part / "moran_within.csv", within.to_csv, title, about)
+    matched = gi.spatial.match_regions(features, gi.spatial.region_of(features, "country"))
+    about = {"function": "geointerp.spatial.match_regions", "by": "country", **matched.attrs}
+    artefacts.write_file(
+        part / "regions.csv", matched.to_csv, "Country that each feature tells best", about
+    )
     figures["spatial"] = {
         "features tested": int(table["q"].notna().sum()),
         "features with q ≤ 0.05": int((table["q"] <= 0.05).sum()),
@@ -99,6 +113,8 @@ def _stages(part: Path, seed: int) -> dict[str, dict[str, float]]:
             ((table["I"] >= 0.3) & (table["q"] <= 0.05)).sum()
         ),
         "largest I with q ≤ 0.05": float(table.loc[table["q"] <= 0.05, "I"].max()),
+        "features with q ≤ 0.05 within countries": int((within["q"] <= 0.05).sum()),
+        "median F1 with the best country": float(matched["f1"].median()),
     }
 
     log.info("GeoLLM: %d places rated for their population", RATED)
@@ -116,8 +132,10 @@ def _stages(part: Path, seed: int) -> dict[str, dict[str, float]]:
     }
 
     log.info("the page")
+    shown = table.assign(q_within_country=within["q"])
+    shown = shown.join(matched[["region", "precision", "recall"]])
     gi.atlas.write(
-        features, table, out=part / "atlas", report=report, figures=figures, ratings=ratings
+        features, shown, out=part / "atlas", report=report, figures=figures, ratings=ratings
     )
     (part / "figures.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
     return figures

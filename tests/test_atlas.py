@@ -648,6 +648,7 @@ def test_the_table_sorts_and_the_maps_project_as_the_plots_do(folder, feats, tmp
           .map((cell) => cell.textContent);
         const click = (n) => document.querySelectorAll("#columns button")[n].click();
         Object.assign(seen, { positions: Atlas.positions, reasons: column(7), byI: column(1) });
+        seen.notes = ["within-note", "match-note"].map((id) => document.getElementById(id).hidden);
         click(1); seen.up = column(1);
         click(5); seen.byCount = column(6);
         const filter = document.getElementById("filter");
@@ -661,10 +662,79 @@ def test_the_table_sorts_and_the_maps_project_as_the_plots_do(folder, feats, tmp
     ranked = ["5", "1", "4", "it's", "0", FEATURES[2], "7"]
     assert seen["byI"] == [*ranked, "6"]
     assert seen["up"] == [*ranked[::-1], "6"]
+    assert seen["notes"] == [True, True]
     assert seen["reasons"][0] == "It fires on 3 places, fewer than 10."
     counts = [int(n) for n in seen["byCount"]]
     assert counts == sorted(counts, reverse=True)
     assert sorted(seen["untested"]) == ["5", "6"]
+
+
+def more_columns(table):
+    """The table with q under two nulls that know regions, and with regions."""
+    regions = ["NA", None, "<b>", "US.CA", "FR", None, None, "FR"]
+    return table.assign(
+        q_within_country=[0.2, 0.3, 0.1, 0.01, 0.00012345, np.nan, np.nan, 0.9],
+        q_within_admin1=0.5,
+        region=pd.array(regions, dtype="string"),
+        precision=[0.12345, np.nan, 0.2, 0.3, 1, np.nan, np.nan, 0],
+        recall=[0.7, np.nan, 0.6, 0.5, 1, np.nan, np.nan, 0.1],
+    )
+
+
+def test_the_table_has_other_nulls_and_regions_where_they_are_known(feats, folder, tmp_path):
+    table = more_columns(make_table(feats))
+    # in any order
+    gi.atlas.write(feats, table[::-1], out=tmp_path / "a")
+    features = read(tmp_path / "a")[2]["features"]
+    assert features["within"] == [
+        {"by": "country", "q": [0.2, 0.3, 0.1, 0.01, 0.000123, None, None, 0.9]},
+        {"by": "admin1", "q": [0.5] * 8},
+    ]
+    assert features["matched"] == {
+        "region": ["NA", None, "<b>", "US.CA", "FR", None, None, "FR"],
+        "precision": [0.123, None, 0.2, 0.3, 1, None, None, 0],
+        "recall": [0.7, None, 0.6, 0.5, 1, None, None, 0.1],
+    }
+    bare = read(folder)[2]["features"]
+    assert (bare["within"], bare["matched"]) == ([], None)
+    for wrong, said in (
+        (table.drop(columns="recall"), "no column 'recall'"),
+        (table.assign(q_within_country="low"), "column 'q_within_country' is not numeric"),
+    ):
+        with pytest.raises(InputError, match=said):
+            gi.atlas.write(feats, wrong, out=tmp_path / "b")
+
+
+@browser
+def test_the_table_shows_other_nulls_and_regions(feats, tmp_path):
+    gi.atlas.write(feats, more_columns(make_table(feats)), out=tmp_path / "a")
+    script = """
+        const column = (n) => [...document.querySelectorAll(`#rows td:nth-child(${n})`)]
+          .map((cell) => cell.textContent);
+        const click = (n) => document.querySelectorAll("#columns button")[n].click();
+        seen.heads = [...document.querySelectorAll("#columns button")].map((b) => b.textContent);
+        seen.notes = ["within-note", "match-note"].map((id) => document.getElementById(id).hidden);
+        click(5); seen.within = column(6);
+        click(8); seen.regions = column(9); seen.precision = column(10);"""
+    seen = asked(tmp_path / "a", script, tmp_path)
+    assert seen["heads"] == [
+        "feature",
+        "Moran’s I ↓",
+        "z",
+        "p",
+        "q",
+        "q within country",
+        "q within admin1",
+        "places it fires at",
+        "region",
+        "precision",
+        "recall",
+        "why not tested",
+    ]
+    assert seen["notes"] == [False, False]
+    assert seen["within"] == ["1.2e-4", "0.010", "0.100", "0.200", "0.300", "0.900", "–", "–"]
+    assert seen["regions"] == ["<b>", "FR", "FR", "NA", "US.CA", "", "", ""]
+    assert seen["precision"][:5] == ["0.20", "1.00", "0.00", "0.12", "0.30"]
 
 
 @browser

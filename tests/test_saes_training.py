@@ -577,3 +577,10 @@ def test_the_embedded_model_is_explained_by_few_latents(toponym, tmp_path):
     assert explained > 0.9
     assert active.sum(1).mean() <= 32
     assert active.any(0).mean() > 0.9
+
+
+def test_an_output_in_a_folder_that_is_not_there_yet(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_CHECKPOINT", 10)
+    gi.saes.train(synthetic_acts().sel(layer=0), out=tmp_path / "new" / "deep" / "sae", **QUICK)
+    assert gi.saes.load(tmp_path / "new" / "deep" / "sae").cfg.d_sae == QUICK["width"]
+    assert [path.name for path in (tmp_path / "new" / "deep").iterdir()] == ["sae"]

@@ -65,6 +65,36 @@ def test_how_is_it_held(tmp_path):
     assert neurons["r2"][0] > 5 * neurons["shuffled_r2"][0]
 
 
+def test_finer_than_regions(tmp_path, capsys):
+    out = tmp_path / "new"
+    options = {"min_population": 300_000, "width": 64, "k": 8, "steps": 200, "out": str(out)}
+    study("finer_than_regions", "analyses")(max_permutations=99, regions=["country"], **options)
+    counts = pd.read_csv(out / "counts.csv", index_col=0)
+    named = "{name}, {country_name} is near"
+    assert counts.columns.tolist() == ["{name} is near", named, "untrained"]
+    table = pd.read_csv(out / "features0.csv", index_col=0)
+    own = counts["{name} is near"]
+    tested = table["q"].notna()
+    assert own["features tested"] == tested.sum() > 32
+    assert own["q ≤ .05, whole map"] == (table["q"] <= 0.05).sum()
+    assert own["q ≤ .05, within country"] == (table["q_within_country"] <= 0.05).sum()
+    assert own["median f1, best country"] == table.loc[tested, "f1_country"].median()
+    assert own["share in one patch"] == (table.loc[tested, "n_patches"] == 1).mean()
+    # names alone tell little, and countries not all
+    assert own["median I"] > 10 * counts.loc["median I", "untrained"]
+    within = "median I if only country were known"
+    assert own["median I"] > own[within] + 0.1 > counts.loc[within, "untrained"] + 0.1
+    again = {"sae": str(out / "sae0"), "untrained": False, "templates": ["{name} is near"]}
+    options["out"] = str(tmp_path / "again")
+    study("finer_than_regions", "analyses")(
+        max_permutations=99, regions=["country"], **again, **options
+    )
+    pd.testing.assert_series_equal(
+        pd.read_csv(tmp_path / "again" / "counts.csv", index_col=0)["{name} is near"], own
+    )
+    assert "{name} is near" in capsys.readouterr().out
+
+
 def test_sweep(tmp_path, capsys):
     options = {"min_population": 500_000, "architectures": ["topk"], "steps": 100}
     study("sweep", "saes")(

@@ -32,6 +32,8 @@ _CONTINENTS = {
 STRONG = 0.3
 """A Moran's I from which neighbours fire a feature so much alike that a map shows it."""
 
+_WITHIN = "q_within_"
+
 _SPATIAL = ("predicted_lon", "predicted_lat", "error_km")
 
 
@@ -112,7 +114,7 @@ def _check_report(feats: anndata.AnnData, report: Report | None) -> None:
 
 def _aligned(feats: anndata.AnnData, table: pd.DataFrame) -> pd.DataFrame:
     """The table in the order of the features, its columns checked."""
-    for column in ("I", "q", "n_active"):
+    for column in ("I", "q", "n_active", *_more_numbers(table)):
         if column not in table.columns:
             raise InputError(f"table: there is no column '{column}' in {', '.join(table)}.")
         if not pd.api.types.is_numeric_dtype(table[column]):
@@ -129,6 +131,12 @@ def _aligned(feats: anndata.AnnData, table: pd.DataFrame) -> pd.DataFrame:
             f"{min(strange)!r} for one."
         )
     return table.loc[feats.var_names]
+
+
+def _more_numbers(table: pd.DataFrame) -> list[str]:
+    """Columns of q under nulls that know regions, and of how well a region is told."""
+    within = [name for name in map(str, table.columns) if name.startswith(_WITHIN)]
+    return [*within, *(("precision", "recall") if "region" in table.columns else ())]
 
 
 def _places(feats: anndata.AnnData) -> tuple[dict[str, Any], list[str | None]]:
@@ -232,13 +240,24 @@ def _probe(
 def _features(table: pd.DataFrame) -> dict[str, Any]:
     """The table of all features, by column."""
     reasons = table["reason"] if "reason" in table.columns else pd.Series([None] * len(table))
+    more = _more_numbers(table)
+    matched: dict[str, list[Any]] = {}
+    if "region" in table.columns:
+        matched["region"] = [None if pd.isna(one) else str(one) for one in table["region"]]
+        matched |= {score: _significant(table[score], 3) for score in ("precision", "recall")}
     return {
         "id": [str(name) for name in table.index],
         "I": _significant(table["I"], 4),
         "q": _significant(table["q"], 3),
         "p": _significant(table["p"], 3) if "p" in table.columns else None,
         "z": _significant(table["z"], 4) if "z" in table.columns else None,
+        "within": [
+            {"by": name.removeprefix(_WITHIN), "q": _significant(table[name], 3)}
+            for name in more
+            if name.startswith(_WITHIN)
+        ],
         "n": [int(n) for n in table["n_active"]],
+        "matched": matched or None,
         "reason": [None if pd.isna(reason) else str(reason) for reason in reasons],
     }
 

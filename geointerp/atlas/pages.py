@@ -49,7 +49,9 @@ def write(
         longitude and latitude in degrees; of `obs`, `name` and `country` where they are there.
     table : DataFrame
         As `geointerp.spatial.moran` gives it, a row per feature on `feats.var_names` (as
-        text, in any order): `I`, `q`, `n_active`, and where there `z`, `p` and `reason`.
+        text, in any order): `I`, `q`, `n_active`, and where there `z`, `p` and `reason`. The
+        page's table of features shows `q_within_country`, or of any other regions, and
+        `region`, `precision` and `recall`, as `match_regions` gives them, if they are there.
     out : path
         Folder of the page. An atlas that is there already is replaced.
     report : Report, optional

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from geointerp.cli.capture import capture_activations, list_sites, run_demo, show_places
-from geointerp.cli.features import map_features, write_atlas
+from geointerp.cli.features import write_atlas
 from geointerp.cli.probe import probe_layers
 from geointerp.cli.ratings import predict_ratings, score_ratings
 from geointerp.cli.saes import encode_places, sweep_saes, train_sae
+from geointerp.cli.spatial import map_clusters, map_features, match_features
 
 # functions are not called as the rooms are: the parser looks their names up in the package,
 # which would import the room
@@ -27,6 +28,8 @@ _COMMANDS: dict[str, Any] = {
         "encode": encode_places,
     },
     "moran": map_features,
+    "regions": match_features,
+    "local": map_clusters,
     "atlas": write_atlas,
     "predict": predict_ratings,
     "score": score_ratings,

@@ -1,4 +1,4 @@
-"""Commands for features: moran, atlas."""
+"""The command that writes the atlas."""
 
 from __future__ import annotations
 
@@ -7,56 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from geointerp import artefacts
-from geointerp.cli.reading import anndata_of, check_seed, csv_of, fingerprint
+from geointerp.cli.reading import anndata_of, csv_of, fingerprint
 from geointerp.errors import InputError
-
-
-def map_features(
-    features: str,
-    *,
-    out: str = "run/moran.csv",
-    k: int = 8,
-    permutations: int = 999,
-    min_active: int = 10,
-    seed: int = 0,
-) -> None:
-    """Moran's I of every feature on great-circle neighbours, with q-values.
-
-    Args:
-        features: A .h5ad file that `geointerp sae encode` wrote.
-        out: A new .csv file, a row per feature.
-        k: Nearest neighbours.
-        permutations: Of the permutation test.
-        min_active: Features that fire on fewer places are not tested.
-        seed: Of the permutations.
-    """
-    from geointerp import spatial
-
-    check_seed(seed)
-    artefacts.refuse_existing(Path(out))
-    encoded = anndata_of(Path(features))
-    options: dict[str, Any] = {
-        "permutations": permutations,
-        "min_active": min_active,
-        "seed": seed,
-    }
-    table = spatial.moran(encoded, spatial.knn(encoded, k=k), **options)
-    about = {
-        "function": "geointerp.spatial.moran",
-        "features": features,
-        "features_sha256": fingerprint(encoded),
-        "k": k,
-        **options,
-    }
-    artefacts.write_file(Path(out), table.to_csv, "Moran's I of every feature", about)
-    print(table.sort_values("I", ascending=False).head(10).to_string())
-    for reason, count in table["reason"].value_counts().items():
-        print(f"{count} not tested: {reason}")
-    tested, found = table["q"].notna().sum(), (table["q"] <= 0.05).sum()
-    print(
-        f"{tested} of {len(table)} features tested; "
-        f"{found} {'has' if found == 1 else 'have'} q ≤ 0.05"
-    )
 
 
 def write_atlas(run: str, *, out: str | None = None) -> None:
@@ -65,7 +17,8 @@ def write_atlas(run: str, *, out: str | None = None) -> None:
     An atlas that is there already is replaced: the page is made anew from what the run holds.
 
     Args:
-        run: A folder with features.h5ad, moran.csv and, if there, probe/, sae/ and ratings.csv.
+        run: A folder with features.h5ad, moran.csv and, if there, moran_within.csv (which
+            `geointerp moran --within` wrote), regions.csv, probe/, sae/ and ratings.csv.
         out: Folder of the page; RUN/atlas if not given. An atlas there is replaced.
     """
     from geointerp import atlas as rooms
@@ -75,14 +28,17 @@ def write_atlas(run: str, *, out: str | None = None) -> None:
     table_at, features_at = folder / "moran.csv", folder / "features.h5ad"
     if not table_at.exists():
         raise InputError(f"{folder}: there is no moran.csv in it; `geointerp moran` writes it.")
-    table = csv_of(table_at, dtype={0: str}).rename(index=str)
     encoded = anndata_of(features_at)
-    made_from = artefacts.read_card(table_at).get("made by", {}).get("features_sha256")
-    if made_from not in (None, fingerprint(encoded)):
-        raise InputError(
-            f"{table_at}: it was made from other features than those in {features_at}; "
-            "delete it and run `geointerp moran` again."
-        )
+    table = _table(table_at, encoded, features_at, "moran", [])
+    within_at, regions_at = folder / "moran_within.csv", folder / "regions.csv"
+    if within_at.exists():
+        within = _table(within_at, encoded, features_at, "moran --within", ["q"])
+        by = artefacts.read_card(within_at).get("made by", {}).get("within") or "regions"
+        table[f"q_within_{by}"] = within["q"]
+    if regions_at.exists():
+        scores = ["region", "precision", "recall"]
+        matched = _table(regions_at, encoded, features_at, "regions", scores)
+        table = table.drop(columns=scores, errors="ignore").join(matched[scores])
     report = probes.Report.read(folder / "probe") if (folder / "probe").exists() else None
     figures = {
         name: cards.read(folder / name).get("figures", {})
@@ -100,3 +56,20 @@ def write_atlas(run: str, *, out: str | None = None) -> None:
     target = Path(out) if out else folder / "atlas"
     rooms.write(encoded, table, out=target, report=report, figures=figures, ratings=ratings)
     print(target / "index.html")
+
+
+def _table(path: Path, features: Any, features_at: Path, command: str, columns: list[str]) -> Any:
+    """A table of the features from a file, unless it was made from others."""
+    # Namibia's code is NA
+    options = {"dtype": {0: str, "region": str}, "keep_default_na": False, "na_values": [""]}
+    table = csv_of(path, **options).rename(index=str)
+    for column in columns:
+        if column not in table.columns:
+            raise InputError(f"{path}: there is no column '{column}'; it has {', '.join(table)}.")
+    made_from = artefacts.read_card(path).get("made by", {}).get("features_sha256")
+    if made_from not in (None, fingerprint(features)):
+        raise InputError(
+            f"{path}: it was made from other features than those in {features_at}; "
+            f"delete it and run `geointerp {command}` again."
+        )
+    return table

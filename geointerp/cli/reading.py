@@ -90,6 +90,22 @@ def anndata_of(path: Path) -> Any:
         raise InputError(f"{path}: not a readable .h5ad file.") from error
 
 
+def polygons_of(path: Path) -> Any:
+    """Regions from a file, of which none is fetched from elsewhere."""
+    import geopandas as gpd
+
+    if not path.exists():
+        raise InputError(f"{path}: there is no such file.")
+    parquet = path.suffix.lower() in (".parquet", ".geoparquet")
+    try:
+        table = gpd.read_parquet(path) if parquet else gpd.read_file(path)
+    except Exception as error:
+        raise InputError(f"{path}: not a readable file of polygons.") from error
+    if not isinstance(table, gpd.GeoDataFrame):
+        raise InputError(f"{path}: it has no geometry.")
+    return table
+
+
 def fingerprint(features: Any) -> str:
     """SHA-256 of what the features hold, of which places and where, in hexadecimal."""
     import numpy as np

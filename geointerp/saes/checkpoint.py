@@ -34,6 +34,7 @@ class Checkpoint:
         part = self.path.with_name(f".{self.path.name}.partial")
         tensors = {name: value.detach().cpu().contiguous() for name, value in state.items()}
         said = {"step": str(step), "about": json.dumps(self._about)}
+        part.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, part, metadata=said)
         os.replace(part, self.path)
 

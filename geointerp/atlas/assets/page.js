@@ -252,21 +252,29 @@
   // ---------------------------------------------------------------- the table
   function table() {
     const mapped = new Map(shown.map((feature) => [feature.row, feature]));
+    const match = features.matched;
     const columns = [
       ["feature", (r) => r, null], ["Moran’s I", (r) => features.I[r], (v) => fixed(v, 3)],
       ["z", (r) => features.z && features.z[r], (v) => fixed(v, 1)], ["p", (r) => features.p && features.p[r], small],
-      ["q", (r) => features.q[r], small], ["places it fires at", (r) => features.n[r], whole],
+      ["q", (r) => features.q[r], small],
+      ...features.within.map(({ by, q }) => [`q within ${by}`, (r) => q[r], small]),
+      ["places it fires at", (r) => features.n[r], whole],
+      ...(match ? [["region", (r) => match.region[r], (v) => v ?? ""], ["precision", (r) => match.precision[r], (v) => fixed(v, 2)],
+        ["recall", (r) => match.recall[r], (v) => fixed(v, 2)]] : []),
       ["why not tested", (r) => features.reason[r], (v) => v ?? ""],
     ].filter(([word]) => !(word.length === 1 && word !== "q" && !features[word]));
+    $("within-note").hidden = !features.within.length;
+    $("match-note").hidden = !match;
+    const worded = columns.map(([word]) => word === "region" || word === "why not tested");
     let sorted = 1, down = true, limit = PAGE;
     const kind = (r) => (features.q[r] === null ? "untested" : features.q[r] <= counts.q ? "significant" : "rest");
     const heads = columns.map(([word], i) => {
       const button = make("button", { type: "button" }, word), cell = make("th", { scope: "col" }, button);
       button.addEventListener("click", () => {
-        down = sorted === i ? !down : i !== 0 && word !== "p" && word !== "q";
+        down = sorted === i ? !down : i !== 0 && !/^(p|q|q within .*|region)$/.test(word);
         sorted = i; render();
       });
-      if (i === columns.length - 1) cell.className = "words";
+      if (worded[i]) cell.className = "words";
       return cell;
     });
     $("columns").append(...heads);
@@ -288,7 +296,7 @@
       $("rows").replaceChildren(...rows.slice(0, limit).map((r) => {
         const label = mapped.has(r) ? make("a", { href: "#f" + r }, features.id[r]) : features.id[r];
         return make("tr", {}, make("td", {}, label), ...columns.slice(1).map(([, get, show], i) =>
-          make("td", i === columns.length - 2 ? { class: "words" } : {}, show(get(r)))));
+          make("td", worded[i + 1] ? { class: "words" } : {}, show(get(r)))));
       }));
       $("count").textContent = `${whole(rows.length)} of ${whole(features.id.length)} features`;
       $("more").hidden = rows.length <= limit;
