@@ -93,7 +93,7 @@ def getis_ord(
     -------
     DataFrame
         As of `moran`, with `G` and `expected_G`. A feature with negative values, or that fires
-        on one place only, has none.
+        on one place only (to a millionth), has none.
 
     Raises
     ------
