@@ -2,6 +2,7 @@
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 from libpysal.graph import Graph
 from scipy import sparse
 
@@ -95,6 +96,7 @@ def bivariate_by_hand(x, y, weights):
 def shuffles(graph, count, seed, within=None, centred=True):
     """What a test's permutations do to a feature, one function each.
 
+    `within`: labels, which are numbered in the order in which they come.
     `centred`: of statistics that do not heed a constant added to the feature.
     """
     from geointerp.spatial import nulls
@@ -103,7 +105,8 @@ def shuffles(graph, count, seed, within=None, centred=True):
 
     n = len(graph.unique_ids)
     neighbors = read_graph(graph, read_features(np.ones((n, 1))))
-    null = nulls.Null(neighbors.site, seed, within)
+    groups = None if within is None else pd.factorize(within, use_na_sentinel=False)[0]
+    null = nulls.Null(neighbors.site, seed, groups)
     orders = null.draw(0, count, np.arange(n, dtype=np.int32))
 
     def mover(order):
