@@ -17,7 +17,7 @@ from geointerp.spatial.nulls import Null, Within, read_groups
 from geointerp.spatial.packing import Sample, powers_of
 from geointerp.spatial.statistics import BIVARIATE_MORAN
 from geointerp.spatial.table import Features, columns, read_features
-from geointerp.spatial.tails import Alternative, q_values
+from geointerp.spatial.tails import TIE, Alternative, q_values
 from geointerp.spatial.testing import MomentsOf, about, over_columns
 
 if TYPE_CHECKING:
@@ -136,7 +136,9 @@ def _lag(
     y /= y.std()
     lag = np.empty(neighbors.n)
     lag[neighbors.site] = neighbors.n / neighbors.s0 * (weights @ y)
-    return lag - lag.mean()
+    lag -= lag.mean()
+    # the same everywhere: what rounding leaves is no pattern (|I| is at most the deviation)
+    return lag if lag.std() > TIE * neighbors.total / neighbors.s0 else np.zeros_like(lag)
 
 
 def _moments(lag: NDArray[np.float64]) -> MomentsOf:
