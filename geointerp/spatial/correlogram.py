@@ -81,6 +81,7 @@ def correlogram(
         alternative=alternative,
         grouped=within is not None,
         permutations=permutations,
+        max_permutations=permutations,
         seed=seed,
         min_active=min_active,
         threads=threads,
@@ -216,8 +217,8 @@ def _profile(
     graph = (bands.points, bands.limits, bands.degree)
     sites = scaled.rows[order].astype(np.int32)
     _kernels.pair_products(sites, here, mean, *graph, observed)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = n / (bands.pairs * squares)
+    slope = np.full(count, np.nan)  # of a band without pairs
+    np.divide(n, bands.pairs * squares, out=slope, where=bands.pairs > 0)
     found["I"] = slope * (observed + mean**2 * bands.pairs)
     if len(rows) < chosen.min_active:
         found["reason"] = f"It fires on fewer than {chosen.min_active} places."
