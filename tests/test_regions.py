@@ -14,7 +14,8 @@ from geointerp.errors import InputError
 from geointerp.spatial import match_regions, region_of
 from geointerp.spatial.nulls import Null
 
-COLUMNS = ["region", "precision", "recall", "f1", "threshold", "auc", "n_active", "n_region"]
+COLUMNS = ["region", "precision", "recall", "f1", "f1_everywhere", "threshold", "auc"]
+COLUMNS += ["n_active", "n_region"]
 FIVE = ["a"] * 5 + ["b"] * 5
 
 
@@ -331,7 +332,7 @@ def test_what_has_no_region_says_why():
         assert lost.loc["e", "reason"].startswith("There is no region of at least 5 places")
         assert lost.attrs["n_regions"] == 0
     assert match_regions(features, labels, min_places=3).loc["e", "region"] is not None
-    assert match_regions(features[[]], labels).shape == (0, 9)
+    assert match_regions(features[[]], labels).shape == (0, 10)
     empty = match_regions(np.zeros((0, 2)), [], permutations=9)
     assert empty["reason"].tolist() == ["It fires on no place."] * 2
 

@@ -12,7 +12,7 @@ from libpysal.graph import Graph
 from libpysal.weights import W
 from scipy import sparse
 from scipy.stats import false_discovery_control
-from spatial_helpers import scattered
+from spatial_helpers import moran_by_hand, scattered, shuffles, sparse_features, uneven_graph
 
 import geointerp as gi
 from geointerp.errors import InputError
@@ -20,59 +20,6 @@ from geointerp.spatial import knn, moran, nulls
 from geointerp.spatial import table as tables
 
 COLUMNS = ["I", "expected_I", "z", "p", "q", "n_active", "permutations", "reason"]
-
-
-def uneven_graph(n, seed, islands=3, directed=True):
-    """Weights of all sizes, degrees from 1 to many, and places without any neighbour."""
-    rng = np.random.default_rng(seed)
-    density = rng.uniform(0.01, 0.3, size=(n, 1))
-    weights = np.where(rng.uniform(size=(n, n)) < density, rng.uniform(0.1, 2, (n, n)), 0)
-    weights[np.arange(n), (np.arange(n) + 1) % n] = 1
-    alone = rng.choice(n, islands, replace=False)
-    weights[alone] = weights[:, alone] = 0
-    np.fill_diagonal(weights, 0)
-    if not directed:
-        weights = weights + weights.T
-    ids = np.array([f"place {i}" for i in rng.permutation(n)])
-    return Graph.from_sparse(sparse.csr_array(weights), ids=ids), weights
-
-
-def moran_by_hand(x, weights):
-    """I as it is written in the books."""
-    z = x - x.mean()
-    return len(x) / weights.sum() * (z @ weights @ z) / (z @ z)
-
-
-def shuffles(graph, count, seed, within=None):
-    """What a test's permutations do to a feature, one function each."""
-    from geointerp.spatial.neighbors import read_graph
-    from geointerp.spatial.table import read_features
-
-    n = len(graph.unique_ids)
-    neighbors = read_graph(graph, read_features(np.ones((n, 1))))
-    null = nulls.Null(neighbors.site, seed, within)
-    orders = null.draw(0, count, np.arange(n, dtype=np.int32))
-
-    def mover(order):
-        def move(x):
-            # the active places take the first slots of their group, and the others the rest
-            active = np.flatnonzero(x) if 2 * np.count_nonzero(x) <= n else np.arange(n)
-            taken, slots = null.slots(active)
-            by_site = np.zeros(n)
-            by_site[order[slots]] = x[active][taken]
-            return by_site[neighbors.site]
-
-        return move
-
-    return [mover(order) for order in orders]
-
-
-def sparse_features(n, width, active, seed):
-    rng = np.random.default_rng(seed)
-    matrix = np.zeros((n, width))
-    for column in matrix.T:
-        column[rng.choice(n, active, replace=False)] = rng.exponential(size=active)
-    return matrix
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +58,7 @@ def test_moran_of_the_columbus_crimes():
     row = moran(np.array(crime)[:, None], w).loc[0]
     np.testing.assert_allclose([row["I"], row["z"]], [0.500188557, 5.5893827], rtol=1e-7)
     np.testing.assert_allclose(row["expected_I"], -1 / 48)
-    assert row["p"] < 1e-4
+    assert row["p"] <= 1e-4
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -47,9 +47,11 @@ def shuffle(seed, first, arranged, starts, wanted, orders):  # type: ignore[no-u
     drawn = np.empty(wanted.sum(), dtype=np.int64)
     key = _mixed(np.uint64(seed) + np.uint64(0x9E3779B97F4A7C15))
     for r in range(orders.shape[0]):
-        state = _mixed(key ^ _mixed(np.uint64(first + r) + np.uint64(1)))
+        origin = _mixed(key ^ _mixed(np.uint64(first + r) + np.uint64(1)))
         at = 0
         for g in range(wanted.size):
+            # each slot has its own number, however many are drawn of the groups before
+            state = origin + np.uint64(starts[g]) * np.uint64(0x9E3779B97F4A7C15)
             stop = starts[g + 1]
             for e in range(starts[g], starts[g] + wanted[g]):
                 state += np.uint64(0x9E3779B97F4A7C15)
@@ -173,10 +175,13 @@ def _band(limits, square):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def pair_degrees(points, limits, degree):  # type: ignore[no-untyped-def]
-    """Add to degree[i, b] how many others are in band b as seen from point i."""
-    n, dims = points.shape
-    for i in range(n):
+def pair_degrees(points, limits, first, last, degree):  # type: ignore[no-untyped-def]
+    """Add to degree[i, b] how many others are in band b as seen from point i.
+
+    Pairs are those of the points from `first` to `last` with the ones before them.
+    """
+    dims = points.shape[1]
+    for i in range(first, last):
         for j in range(i):
             square = 0.0
             for k in range(dims):

@@ -8,10 +8,10 @@ import pandas as pd
 
 from geointerp.spatial.inference import How, options
 from geointerp.spatial.nulls import Within
-from geointerp.spatial.statistics import GEARY, GETIS_ORD, JOINS, UNLIKE_JOINS
-from geointerp.spatial.table import Features
-from geointerp.spatial.tails import Alternative
-from geointerp.spatial.testing import over_features
+from geointerp.spatial.statistics import GEARY, GETIS_ORD, JOINS, UNLIKE_JOINS, Statistic
+from geointerp.spatial.table import Features, firing
+from geointerp.spatial.tails import Alternative, q_values
+from geointerp.spatial.testing import about, exact_moments, over_columns, over_features, read
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -93,7 +93,7 @@ def getis_ord(
     -------
     DataFrame
         As of `moran`, with `G` and `expected_G`. A feature with negative values, or that fires
-        on one place only, has none.
+        on one place only (to a millionth), has none.
 
     Raises
     ------
@@ -144,19 +144,24 @@ def join_counts(
     Cliff, A. D. and Ord, J. K. (1981). Spatial Processes: Models and Applications. Pion,
     chapters 1 and 2.
     """
-    halves = {}
-    for name, statistic, side in (("BB", JOINS, "greater"), ("BW", UNLIKE_JOINS, "less")):
-        chosen = options(alternative=side, grouped=within is not None, **how)
-        found = over_features(statistic, features, graph, within=within, chosen=chosen, binary=True)
-        halves[name] = found
-    fires, unlike = halves.values()
-    counts = {name: half.pop("value") for name, half in halves.items()}
-    counts["WW"] = fires.attrs["s0"] / 2 - counts["BB"] - counts["BW"]
-    shared = fires[["n_active", "reason"]]
-    tests = [
-        half[["expected", "z", "p", "q", "permutations"]].add_suffix(f"_{name}")
-        for name, half in halves.items()
-    ]
+    sides: tuple[tuple[str, Statistic, Alternative], ...] = (
+        ("BB", JOINS, "greater"),
+        ("BW", UNLIKE_JOINS, "less"),
+    )
+    chosen = options(alternative="greater", grouped=within is not None, **how)
+    given = read(features, graph, within, chosen)
+    given = given._replace(table=firing(given.table))
+    counts, tests = {}, []
+    for name, statistic, side in sides:
+        # no curve holds for what is counted, so mean and variance will do
+        known = None if given.null.grouped else exact_moments(statistic, given.neighbors, edges=2)
+        found = over_columns(statistic, given, known, chosen._replace(alternative=side))
+        counts[name] = found["value"]
+        found.insert(4, "q", q_values(found["p"].to_numpy()))
+        tests.append(found[["expected", "z", "p", "q", "permutations"]].add_suffix(f"_{name}"))
+    counts["WW"] = given.neighbors.s0 / 2 - counts["BB"] - counts["BW"]
+    shared = found[["n_active", "reason"]]
     result = pd.concat([pd.DataFrame(counts), *tests, shared], axis=1)
-    result.attrs = {**unlike.attrs, "statistic": "join counts"}
+    result.attrs = about("join counts", found, given, chosen)
+    result.attrs["alternative"] = "greater for BB, less for BW"
     return result

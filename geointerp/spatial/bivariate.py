@@ -12,13 +12,13 @@ from scipy import sparse
 from geointerp.errors import InputError
 from geointerp.spatial.inference import How, options
 from geointerp.spatial.moments import Moments, of_sum
-from geointerp.spatial.neighbors import Neighbors, read_graph, read_weights
-from geointerp.spatial.nulls import Null, Within, read_groups
+from geointerp.spatial.neighbors import Neighbors, read_weights
+from geointerp.spatial.nulls import Within
 from geointerp.spatial.packing import Sample, powers_of
 from geointerp.spatial.statistics import BIVARIATE_MORAN
-from geointerp.spatial.table import Features, columns, read_features
-from geointerp.spatial.tails import Alternative, q_values
-from geointerp.spatial.testing import MomentsOf, about, over_columns
+from geointerp.spatial.table import Features, Table, columns, read_features
+from geointerp.spatial.tails import TIE, Alternative, q_values
+from geointerp.spatial.testing import Given, MomentsOf, about, over_columns, read
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -72,6 +72,7 @@ def bivariate_moran(
     lagged variable, which makes a smooth one rough; its p-values are then too small.) Two smooth
     maps that have nothing to do with each other are still found related too often. Permutations
     `within` regions take out what the regions have in common, not what is smooth within them.
+    A feature that is the other variable itself has an I and no test: `moran` has one.
     Read a small p as a reason to look, not as a proof.
 
     References
@@ -82,10 +83,8 @@ def bivariate_moran(
     Statistics 22, 558–566: its distribution, a sum over places, under permutation.
     """
     chosen = options(alternative=alternative, grouped=within is not None, **how)
-    table = read_features(features)
-    neighbors = read_graph(graph, table)
-    groups = None if within is None else read_groups(within, features, neighbors.ids)
-    null = Null(neighbors.site, chosen.seed, groups)
+    given = read(features, graph, within, chosen)
+    table, neighbors, null = given
     variables = read_features(others.to_frame() if isinstance(others, pd.Series) else others)
     _, weights = read_weights(graph, variables)
     found = []
@@ -93,7 +92,7 @@ def bivariate_moran(
     for block in columns(variables.matrix):
         for name, column in zip(variables.names[start:], block, strict=False):
             lag = _lag(*column, name, weights, neighbors)
-            known = None if groups is not None else _moments(lag)
+            known = None if null.grouped else _moments(lag)
             # a sum over places: the lag stands where a graph's degrees do, and there are no pairs
             alone = neighbors._replace(
                 indptr=np.zeros_like(neighbors.indptr),
@@ -102,7 +101,8 @@ def bivariate_moran(
                 degree=lag,
                 total=float(neighbors.n),
             )
-            rows = over_columns(BIVARIATE_MORAN, table, alone, null, known, chosen)
+            rows = over_columns(BIVARIATE_MORAN, Given(table, alone, null), known, chosen)
+            _leave_out_itself(rows, table, column)
             rows.insert(0, "feature", table.names)
             rows.insert(1, "other", name)
             found.append(rows)
@@ -111,9 +111,23 @@ def bivariate_moran(
         raise InputError("others has no column; it holds what the features are compared with.")
     result = pd.concat(found, ignore_index=True)
     result.insert(6, "q", q_values(result["p"].to_numpy()))
-    made = about(BIVARIATE_MORAN.name, result, within, chosen)
-    result.attrs = {**made, "n_places": neighbors.n, "s0": neighbors.s0}
+    result.attrs = about(BIVARIATE_MORAN.name, result, given, chosen)
+    result.attrs["null"] += ", of the feature alone"
     return result.rename(columns={"value": "I", "expected": "expected_I"})
+
+
+def _leave_out_itself(
+    rows: pd.DataFrame, table: Table, column: tuple[NDArray[np.intp], NDArray[np.float64]]
+) -> None:
+    """No test of a variable against itself: both would be permuted or none."""
+    start = 0
+    for block in columns(table.matrix):
+        for j, (places, values) in enumerate(block, start):
+            if np.array_equal(places, column[0]) and np.array_equal(values, column[1]):
+                rows.iloc[j, rows.columns.get_indexer(["expected", "z", "p"])] = np.nan
+                rows.iloc[j, rows.columns.get_loc("permutations")] = 0
+                rows.iloc[j, rows.columns.get_loc("reason")] = "It is the other variable itself."
+        start += len(block)
 
 
 def _lag(
@@ -136,14 +150,21 @@ def _lag(
     y /= y.std()
     lag = np.empty(neighbors.n)
     lag[neighbors.site] = neighbors.n / neighbors.s0 * (weights @ y)
-    return lag - lag.mean()
+    lag -= lag.mean()
+    # the same everywhere: what rounding leaves is no pattern (|I| is at most the deviation)
+    return lag if lag.std() > TIE * neighbors.total / neighbors.s0 else np.zeros_like(lag)
 
 
 def _moments(lag: NDArray[np.float64]) -> MomentsOf:
     n, weight_powers = len(lag), powers_of(lag)[:, None]
 
+    few = 2 * len(np.unique(lag)) < n  # a sum of few values, on which no curve holds
+
     def moments(sample: Sample) -> Moments:
         found = of_sum(n, sample.powers, weight_powers)
-        return found._replace(mean=found.mean / n, variance=found.variance / n**2)
+        kurtosis = np.full_like(found.kurtosis, np.nan) if few else found.kurtosis
+        return found._replace(
+            mean=found.mean / n, variance=found.variance / n**2, kurtosis=kurtosis
+        )
 
     return moments

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,6 @@ from geointerp.spatial.packing import Scaled, scale
 from geointerp.spatial.statistics import MORAN, Spread
 from geointerp.spatial.table import Features, check_rows, columns, read_features
 from geointerp.spatial.tails import Alternative
-from geointerp.spatial.testing import about
 
 
 def correlogram(
@@ -81,6 +81,7 @@ def correlogram(
         alternative=alternative,
         grouped=within is not None,
         permutations=permutations,
+        max_permutations=permutations,
         seed=seed,
         min_active=min_active,
         threads=threads,
@@ -91,15 +92,13 @@ def correlogram(
     check_rows(table, len(located.index), located.index, "places", "the places")
     groups = None if within is None else read_groups(within, features, located.index)
 
-    bands = _bands(located, edges)
+    bands = _bands(located, edges, chosen.threads)
     null = Null(np.arange(bands.n, dtype=np.int32), chosen.seed, groups)
     with ThreadPoolExecutor(chosen.threads) as pool:
-        jobs = [
-            pool.submit(_profile, rows, values, bands, null, chosen)
-            for block in columns(table.matrix)
-            for rows, values in block
-        ]
-        profiles = [job.result() for job in track(jobs, "correlograms")]
+        work = partial(_profile, bands=bands, null=null, chosen=chosen)
+        blocks = (pool.map(work, block) for block in columns(table.matrix))
+        found = (profile for block in blocks for profile in block)
+        profiles = list(track(found, "correlograms", total=len(table.names)))
     if not profiles:
         raise InputError("the features have no column.")
     count = len(bands.pairs)
@@ -117,7 +116,16 @@ def correlogram(
     result["n_active"] = np.repeat([profile["n_active"] for profile in profiles], count)
     reasons = np.repeat(np.array([p["reason"] for p in profiles], object), count)
     result["reason"] = pd.array(reasons, dtype="string")
-    result.attrs = about("Moran's I by distance", result, within, chosen)
+    result.attrs = {
+        "statistic": "Moran's I by distance",
+        "null": f"permutations {'within regions' if null.grouped else 'of all places'}",
+        "permutations": chosen.permutations,
+        "seed": chosen.seed,
+        "alternative": chosen.alternative,
+        "min_active": chosen.min_active,
+        "n_tested": int(result["p"].notna().sum()),
+        "n_places": bands.n,
+    }
     return result
 
 
@@ -136,6 +144,8 @@ def reach_km(table: pd.DataFrame) -> pd.Series:
         at which I falls to its expectation. 0 where it is at or below it in the first band
         already, infinite where it is above it in all, NaN where I is not defined in a band before.
     """
+    if (table.groupby("feature", sort=False)["from_km"].value_counts() > 1).any():
+        raise InputError("two features of the table have one name; each needs a name of its own.")
     found = {}
     for name, rows in table.groupby("feature", sort=False):
         above = (rows["I"] - rows["expected_I"]).to_numpy()
@@ -169,14 +179,24 @@ class _Bands(NamedTuple):
         return len(self.points)
 
 
-def _bands(located: Located, edges: NDArray[np.float64]) -> _Bands:
+def _bands(located: Located, edges: NDArray[np.float64], threads: int) -> _Bands:
     from geointerp.spatial import _kernels
 
     # a lower edge of 0 takes coincident places with it; an upper one what rounding puts beyond
     limits = np.where(edges > 0, located.straight(edges) ** 2 * (1 + 1e-12), -1.0)
     points = np.ascontiguousarray(located.points)
-    degree = np.zeros((len(points), len(edges) - 1))
-    _kernels.pair_degrees(points, limits, degree)
+    n = len(points)
+    with ThreadPoolExecutor(threads) as pool:
+        # stretches with as many pairs each; counts are whole numbers, exact in any order
+        ends = np.rint(n * np.sqrt(np.linspace(0, 1, threads + 1))).astype(int)
+        parts = [np.zeros((n, len(edges) - 1)) for _ in range(threads)]
+        jobs = [
+            pool.submit(_kernels.pair_degrees, points, limits, first, last, part)
+            for first, last, part in zip(ends, ends[1:], parts, strict=False)
+        ]
+        for job in jobs:
+            job.result()
+    degree = np.sum(parts, axis=0)
     sums = [_motif_sums(of_band) for of_band in degree.T]
     return _Bands(points, limits, degree, degree.sum(axis=0) / 2, sums)
 
@@ -195,8 +215,7 @@ def _motif_sums(degree: NDArray[np.float64]) -> dict[Motif, float]:
 
 
 def _profile(
-    rows: NDArray[np.intp],
-    values: NDArray[np.float64],
+    column: tuple[NDArray[np.intp], NDArray[np.float64]],
     bands: _Bands,
     null: Null,
     chosen: Options,
@@ -204,6 +223,7 @@ def _profile(
     """One feature in all bands."""
     from geointerp.spatial import _kernels
 
+    rows, values = column
     n, count = bands.n, len(bands.pairs)
     found: dict[str, Any] = {name: np.full(count, np.nan) for name in ("I", "expected_I", "z", "p")}
     found |= {"n_active": len(rows), "reason": MORAN.undefined(values, n)}
@@ -216,8 +236,8 @@ def _profile(
     graph = (bands.points, bands.limits, bands.degree)
     sites = scaled.rows[order].astype(np.int32)
     _kernels.pair_products(sites, here, mean, *graph, observed)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slope = n / (bands.pairs * squares)
+    slope = np.full(count, np.nan)  # of a band without pairs
+    np.divide(n, bands.pairs * squares, out=slope, where=bands.pairs > 0)
     found["I"] = slope * (observed + mean**2 * bands.pairs)
     if len(rows) < chosen.min_active:
         found["reason"] = f"It fires on fewer than {chosen.min_active} places."

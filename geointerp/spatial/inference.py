@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypedDict, get_args
 
@@ -15,7 +16,7 @@ from geointerp.spatial.moments import Moments
 from geointerp.spatial.neighbors import Neighbors
 from geointerp.spatial.nulls import Null
 from geointerp.spatial.packing import Packed
-from geointerp.spatial.table import check_whole
+from geointerp.spatial.table import BLOCK_ENTRIES, check_whole
 
 _ABREAST = 64  # features that fire almost everywhere and go through the graph together
 
@@ -60,7 +61,7 @@ def options(
     cores: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
     threads = cores if threads is None else threads
     whole = {
-        "permutations": (permutations, 1 if grouped else 0),
+        "permutations": (permutations, 0),
         "max_permutations": (max_permutations, 0),
         "seed": (seed, 0),
         "min_active": (min_active, 1),
@@ -70,6 +71,13 @@ def options(
         check_whole(word, value, least)
     if seed >= 2**63:
         raise InputError(f"seed is {seed}; it must be below 2**63.")
+    if grouped and permutations == 0:
+        raise InputError(
+            "permutations is 0; within regions, and for local statistics, all comes from "
+            "permutations: give a whole number of 1 or more."
+        )
+    if device != "cpu":
+        _check_device(device)
     if alternative not in get_args(tails.Alternative):
         raise InputError(
             f"alternative is {alternative!r}; it must be one of "
@@ -79,6 +87,18 @@ def options(
     return Options(
         int(permutations), int(most), int(seed), alternative, int(min_active), threads, device
     )
+
+
+def _check_device(device: str) -> None:
+    """Raise `InputError` for a device on which torch cannot count."""
+    import torch
+
+    try:
+        torch.zeros(1, dtype=torch.float64, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise InputError(
+            f"device is {device!r}, and torch cannot use it: {str(error).splitlines()[0]}"
+        ) from error
 
 
 class Tested(NamedTuple):
@@ -160,32 +180,28 @@ def infer(
                 break
             upto = min(10 * (upto + 1) - 1, chosen.max_permutations)
     few = _fewest(counts, packed.slope, chosen.alternative) < tails.ENOUGH
-    p = np.where(done > 0, _pseudo(counts, packed.slope, done, chosen.alternative), np.nan)
-    if moments is None:
-        above, spread = counts.moments(done, packed.ties)
-        expected = packed.value + packed.slope * above
-        deviation = np.abs(packed.slope) * spread
-    else:
-        expected, deviation = moments.mean, np.sqrt(moments.variance)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z = np.where(deviation > 0, (packed.value - expected) / deviation, np.nan)
+    pseudo = tails.pseudo(*_by_statistic(counts, packed.slope), done, chosen.alternative)
+    p = np.where(done > 0, pseudo, np.nan)
     if moments is not None:
         far = curve & few
+        z = moments.z(packed.value)
         p[far] = tails.pearson3(z[far], moments.skewness[far], chosen.alternative)
         done[far] = 0
-    return Tested(expected, z, p, done)
+        return Tested(moments.mean, z, p, done)
+    above, spread = counts.moments(done, packed.ties)
+    drawn = Moments(
+        mean=packed.value + packed.slope * above,
+        variance=(packed.slope * spread) ** 2,
+        skewness=np.full(width, np.nan),
+        kurtosis=np.full(width, np.nan),
+    )
+    return Tested(drawn.mean, drawn.z(packed.value), p, done)
 
 
 def _fewest(counts: Counts, slope: NDArray[np.float64], alternative: str) -> NDArray[np.int64]:
     """How many permutations are as extreme, in the direction that p looks."""
     more, less = _by_statistic(counts, slope)
     return {"greater": more, "less": less, "two-sided": np.minimum(more, less)}[alternative]
-
-
-def _pseudo(
-    counts: Counts, slope: NDArray[np.float64], done: NDArray[np.int64], alternative: str
-) -> NDArray[np.float64]:
-    return tails.pseudo(*_by_statistic(counts, slope), done, alternative)
 
 
 def _by_statistic(
@@ -210,28 +226,42 @@ def _count(
     chosen: Options,
 ) -> None:
     """Add the permutations of a span to the counts of the features that are left."""
-    wide = packed.wide(neighbors.n)[left] | (chosen.device != "cpu")
+    if chosen.device != "cpu":
+        size = max(1, BLOCK_ENTRIES // neighbors.n)
+        for at in range(0, len(left), size):
+            task = _OnDevice(packed, left[at : at + size], neighbors, chosen.device)
+            _run([task], np.arange(neighbors.n, dtype=np.int32), null, span, pool, chosen)
+            counts.add(task.found, task.mine)
+        return
+    wide = packed.wide(neighbors.n)[left]
     few, many = left[~wide], left[wide]
     # each thread has its own features, dealt out by size
     by_size = few[np.argsort(-np.diff(packed.starts)[few], kind="stable")]
     dealt = (by_size[t :: chosen.threads] for t in range(chosen.threads))
     tasks: list[_Task] = [_Sparse(packed, mine, neighbors) for mine in dealt if len(mine)]
     for at in range(0, len(many), _ABREAST):
-        mine = many[at : at + _ABREAST]
-        tasks.append(
-            _Abreast(packed, mine, neighbors)
-            if chosen.device == "cpu"
-            else _OnDevice(packed, mine, neighbors, chosen.device)
-        )
+        tasks.append(_Abreast(packed, many[at : at + _ABREAST], neighbors))
     slots = np.arange(neighbors.n, dtype=np.int32) if len(many) else _slots(packed, few)
+    _run(tasks, slots, null, span, pool, chosen)
+    for task in tasks:
+        counts.add(task.found, task.mine)
+
+
+def _run(
+    tasks: Sequence[_Task],
+    slots: NDArray[np.int32],
+    null: Null,
+    span: tuple[int, int],
+    pool: ThreadPoolExecutor,
+    chosen: Options,
+) -> None:
+    """Draw the permutations of a span, chunk by chunk, and have every task count them."""
     for chunk in track(null.chunks(*span), f"permutations to {span[1]:,}"):
         parts = [p for p in np.array_split(np.arange(*chunk), chosen.threads) if len(p)]
         drawn = [pool.submit(null.draw, part[0], part[-1] + 1, slots) for part in parts]
         orders = np.concatenate([job.result() for job in drawn])
         for job in [pool.submit(task.count, orders) for task in tasks]:
             job.result()
-    for task in tasks:
-        counts.add(task.found, task.mine)
 
 
 def _slots(packed: Packed, mine: NDArray[np.intp]) -> NDArray[np.int32]:

@@ -97,8 +97,8 @@ def local_moran(
         high, or low. It is about Σⱼ wᵢⱼ (xⱼ - x̄), whatever the place's own value; two-sided
         it is a test of Iᵢ as well, for that is the lag times a number no draw changes.
     alpha : float
-        Rate of false discoveries among a feature's clusters; 1 names the cluster of every
-        place that has neighbours.
+        Rate of false discoveries among a feature's clusters, were it not clustered elsewhere
+        (Notes); 1 names the cluster of every place that has neighbours.
     threads : int, optional
         By default one per core, or as the environment variable ``NUMBA_NUM_THREADS`` says.
 
@@ -132,6 +132,11 @@ def local_moran(
 
     Notes
     -----
+    A place's neighbours are taken for a sample of all other places. Where a feature is
+    clustered over the whole map that is not so, p is too small, and more clusters are found than
+    alpha promises (Ord and Getis 2001, Testing for local spatial autocorrelation in the presence
+    of global autocorrelation, Journal of Regional Science 41, 411–432).
+
     Beside the result it holds 4 bytes per draw and neighbour of the place that has most, and
     8 more for each thread. Places share the time of a draw when their weights are the same
     numbers, as they are for nearest neighbours; when no two places' are (a distance kernel),
@@ -211,7 +216,7 @@ def local_g(
         What the neighbours are: hot or cold (twice the smaller of the two p-values, at most 1),
         hot, or cold.
     alpha : float
-        Rate of false discoveries among a feature's hot and cold spots.
+        Rate of false discoveries among a feature's hot and cold spots, as in `local_moran`.
 
     Returns
     -------

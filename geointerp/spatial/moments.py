@@ -22,6 +22,12 @@ class Moments(NamedTuple):
     skewness: NDArray[np.float64]
     kurtosis: NDArray[np.float64]  # the excess over the normal distribution's 3
 
+    def z(self, value: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values, standardised; NaN where there is no variance."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z = (value - self.mean) / np.sqrt(self.variance)
+        return np.where(self.variance > 0, z, np.nan)
+
     def only(self, chosen: NDArray[np.bool_]) -> Moments:
         """Of some of the features."""
         return Moments(*(part[chosen] for part in self))
@@ -59,13 +65,12 @@ def of_neighbors(
     raw, size = np.full((4, width), np.nan), np.zeros(width)
     for order in range(1, 5):
         if all(motif in motif_sums for motif in motifs(order)):
-            terms = [
-                ways * motif_sums[motif] * _expected(edges_of(motif), pair, among)
-                for motif, ways in motifs(order).items()
-            ]
-            raw[order - 1] = np.sum(terms, axis=0)
-            if order == 2:
-                size = np.abs(terms).sum(axis=0)
+            raw[order - 1] = 0
+            for motif, ways in motifs(order).items():
+                expected, largest = _expected(edges_of(motif), pair, among)
+                raw[order - 1] += ways * motif_sums[motif] * expected
+                if order == 2:
+                    size += np.abs(ways * motif_sums[motif]) * largest
     return _central(raw, size)
 
 
@@ -131,8 +136,13 @@ class _Apart:
         return total / ways if ways > 0 else np.zeros_like(total)
 
 
-def _expected(edges: Component, pair: Polynomial, among: _Apart) -> NDArray[np.float64]:
-    """Mean of the product of b over a motif's edges, its vertices' values drawn apart."""
+def _expected(
+    edges: Component, pair: Polynomial, among: _Apart
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean of the product of b over a motif's edges, its vertices' values drawn apart.
+
+    And the same of the absolute values of its terms, which says what rounding leaves of it.
+    """
     size = 1 + max(max(edge) for edge in edges)
     terms: dict[tuple[int, ...], float | NDArray[np.float64]] = {(0,) * size: 1.0}
     for a, b in edges:
@@ -149,10 +159,11 @@ def _expected(edges: Component, pair: Polynomial, among: _Apart) -> NDArray[np.f
     for exponents, coefficient in terms.items():
         kept = tuple(sorted(e for e in exponents if e))
         together[kept] = together.get(kept, 0.0) + coefficient
-    return sum(
-        (coefficient * among.mean(exponents) for exponents, coefficient in together.items()),
-        np.zeros(among.mean(()).shape),
-    )
+    value, size = np.zeros((2, *among.mean(()).shape))
+    for exponents, coefficient in together.items():
+        term = coefficient * among.mean(exponents)
+        value, size = value + term, size + np.abs(term)
+    return value, size
 
 
 def _central(raw: NDArray[np.float64], size: NDArray[np.float64]) -> Moments:

@@ -56,8 +56,9 @@ def moran(
     max_permutations : int
         For features whose p is not settled by fewer than 20 permutations as extreme nor by the
         Pearson III curve, there are ten times as many, and again, up to this number; hence
-        their p is at least 1 / (1 + max_permutations). Within regions there is no curve, and
-        this is what most of the time goes into.
+        their p is at least 1 / (1 + max_permutations), and of F features tested 20 F / (1 +
+        max_permutations) must be as clear for any to have q ≤ .05. Within regions there is no
+        curve, and this is what most of the time goes into. No less than `permutations`.
     seed : int
         Of the permutations. The same seed gives the same bytes, with any number of threads.
     alternative : {"greater", "less", "two-sided"}
@@ -82,7 +83,7 @@ def moran(
         - `z`, float64: (I - expected_I) over its standard deviation, the exact one over all
           permutations ("under randomisation") or, within regions, that over those drawn. For
           sparse features I is far from normal: read p, not z, for significance. NaN where
-          there is no test or I cannot vary.
+          the feature is not tested or I cannot vary.
         - `p`, float64: where 20 permutations or more are as extreme, or the Pearson III curve
           does not hold, (1 + permutations as extreme) / (1 + permutations); else by the curve.
           NaN where there is no test.
@@ -106,12 +107,12 @@ def moran(
     Notes
     -----
     The Pearson III curve has the exact mean, variance and skewness of I over all permutations.
-    It is used where the exact excess kurtosis, too, is near the curve's (within 0.05 and a tenth of
-    it); in the shorter tail only where the skewness is at most 0.5; and never for features of which
-    fewer than 4 pairs of neighbours would both fire by chance or whose values are mostly equal
-    (binary ones): their I takes few values. In graphs whose
-    places have thousands of neighbours each, third and fourth moments are not computed, and there
-    is no curve.
+    It is used where the exact excess kurtosis, too, is near the curve's (within 0.02 and a 20th of
+    it) and the skewness is at most 1, or 0.5 in the shorter tail and |z| at most 1 / skewness
+    there; and never for features of which fewer than 8 pairs of neighbours would both fire by
+    chance or whose values are mostly equal (binary ones): their I takes few values. In graphs
+    whose places have thousands of neighbours each, third and fourth moments are not computed,
+    and there is no curve.
 
     A permutation whose I differs from the one observed by less than 1e-10 (times
     Σᵢⱼ |wᵢⱼ| / S0, which is 1 unless weights are negative) counts as just as extreme: for a

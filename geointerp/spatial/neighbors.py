@@ -44,12 +44,12 @@ class Neighbors(NamedTuple):
         """Number of places."""
         return len(self.site)
 
-    def motif_sums(self) -> dict[Motif, float]:
-        """Sums over the motifs of up to four edges, or of up to two in a graph too dense."""
+    def motif_sums(self, edges: int = 4) -> dict[Motif, float]:
+        """Sums over the motifs of up to so many edges, or of up to two in a graph too dense."""
         sums = MotifSums(self.both)
         steps = float((np.diff(self.both.indptr).astype(float) ** 2).sum())
-        most = 4 if steps <= MOST_STEPS else 2
-        return {motif: sums(motif) for edges in range(1, most + 1) for motif in motifs(edges)}
+        most = edges if steps <= MOST_STEPS else min(edges, 2)
+        return {motif: sums(motif) for r in range(1, most + 1) for motif in motifs(r)}
 
 
 def read_graph(graph: Graph | W, table: Table) -> Neighbors:

@@ -13,8 +13,6 @@ from geointerp.spatial.nulls import Null
 from geointerp.spatial.statistics import Spread, Statistic
 from geointerp.spatial.tails import TIE
 
-_FEWEST_JOINS = 4.0
-
 _WIDE = 8  # features that fire on more than an eighth of all places take every place with them
 
 
@@ -48,14 +46,9 @@ class Packed(NamedTuple):
         starts = np.concatenate([[0], np.cumsum(sizes[chosen])])
         return Packed(starts, self.slots[entries], self.values[entries], **rest)
 
-    def smooth(self, neighbors: Neighbors) -> NDArray[np.bool_]:
-        """Where the statistic takes so many values that a curve can be its distribution.
-
-        It does not where hardly any pair of neighbours would both fire by chance, nor where
-        most values of the feature are equal to others.
-        """
-        joins = len(neighbors.other) * (self.active / neighbors.n) ** 2
-        return (joins >= _FEWEST_JOINS) & ~self.tied
+    def joins(self, neighbors: Neighbors) -> NDArray[np.float64]:
+        """How many pairs of neighbours would both fire by chance."""
+        return len(neighbors.other) * (self.active / neighbors.n) ** 2
 
     def wide(self, n: int) -> NDArray[np.bool_]:
         """Which features fire on so many of n places that sparseness no longer pays."""
@@ -87,8 +80,7 @@ def pack(
         rows, scaled = feature.rows, feature.values
         mean[f], squares[f] = feature.mean, feature.squares
         powers[:, f] = feature.powers(n)
-        head = scaled[:1000]
-        tied[f] = 2 * len(np.unique(head)) < len(head) or len(head) == 1
+        tied[f] = 2 * len(np.unique(raw)) < len(raw)
         order, taken = null.slots(rows)
         sites.append(neighbors.site[rows][order])
         slots.append(taken)
@@ -103,7 +95,10 @@ def pack(
             for feature in zip(sites, values, line.alpha, line.beta, strict=True)
         ]
     )
-    size = squares / n + (0 if statistic.centred else mean**2)
+    if statistic.pairs is None:
+        size = spread.deviation  # a sum of values, not of products
+    else:
+        size = squares / n + (0 if statistic.centred else mean**2)
     packed = Packed(
         starts=np.concatenate([[0], np.cumsum([len(v) for v in values])]).astype(np.int64),
         slots=np.concatenate(slots),

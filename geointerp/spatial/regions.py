@@ -67,6 +67,7 @@ def match_regions(
           its threshold or above.
         - `recall`, float64: share of the region's places where it is so.
         - `f1`, float64: their harmonic mean.
+        - `f1_everywhere`, float64: what firing at every place would give for the region.
         - `threshold`, float64: the lowest value that counts as firing; of two that give the
           same F1, the higher.
         - `auc`, float64: probability that the feature is larger at a place of the region than
@@ -94,7 +95,9 @@ def match_regions(
     Notes
     -----
     The F1 found is the best over many regions and thresholds, so chance alone lifts it: the more
-    so, the more regions, the fewer places a region has and the fewer the feature fires on. A
+    so, the more regions and the fewer places the feature fires on. A feature that fires almost
+    everywhere, or has no zeros, is matched with a large region by the region's size alone:
+    compare `f1` with `f1_everywhere`. A
     feature that fires on one place matches that place's country with a precision of 1. A
     threshold chosen on one half of the places, scored on the other, is free of it. `p` repeats
     the whole search with labels dealt out at random and so allows for the choice, though not for
@@ -195,6 +198,7 @@ def _match(
         "precision": hits / np.where(matched, fired, np.nan),
         "recall": hits / np.where(matched, sizes, np.nan),
         "f1": 2 * hits / np.where(matched, fired + sizes, np.nan),
+        "f1_everywhere": 2 * sizes / np.where(matched, n + sizes, np.nan),
         "threshold": threshold,
         "auc": auc,
         **({"p": p} if permutations else {}),

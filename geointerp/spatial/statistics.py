@@ -69,6 +69,8 @@ def _is_positive(values: NDArray[np.float64], n: int) -> str | None:
         return "It has negative values: G is defined for values of 0 or more."
     if len(values) == 1:
         return "It fires on one place: G compares products of two."
+    if (values / values.max()).sum() < 1 + 1e-6:
+        return "It is as good as one place's: all others add up to less than a millionth of it."
     return None
 
 

@@ -86,8 +86,9 @@ def _from_frame(frame: pd.DataFrame) -> Any:
         if all(t.fill_value == 0 for t in frame.dtypes):
             return _from_matrix(frame.sparse.to_coo())
         frame = frame.sparse.to_dense()
-    if all(isinstance(dtype, np.dtype) for dtype in frame.dtypes):
-        return _from_matrix(frame.to_numpy())
+    if len(frame.columns) and all(isinstance(dtype, np.dtype) for dtype in frame.dtypes):
+        # by itself pandas makes objects of numbers beside booleans
+        return _from_matrix(frame.to_numpy(dtype=np.result_type(*frame.dtypes)))
     return _from_matrix(frame.to_numpy(dtype=float, na_value=np.nan))
 
 

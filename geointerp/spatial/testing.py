@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from geointerp.spatial.inference import Options, infer
 from geointerp.spatial.moments import Moments, of_neighbors
@@ -15,14 +14,33 @@ from geointerp.spatial.neighbors import Neighbors, read_graph
 from geointerp.spatial.nulls import Null, Within, read_groups
 from geointerp.spatial.packing import Sample, pack
 from geointerp.spatial.statistics import Statistic
-from geointerp.spatial.table import Features, Table, columns, firing, read_features
+from geointerp.spatial.table import Features, Table, columns, read_features
 from geointerp.spatial.tails import follows_pearson3, q_values
 
 if TYPE_CHECKING:
     from libpysal.graph import Graph
     from libpysal.weights import W
 
+FEWEST_JOINS = 8.0
+"""Firing neighbours by chance below which a statistic takes too few values for a curve."""
+
 MomentsOf: TypeAlias = Callable[[Sample], Moments] | None
+
+
+class Given(NamedTuple):
+    """What a test is of."""
+
+    table: Table
+    neighbors: Neighbors
+    null: Null
+
+
+def read(features: Features, graph: Graph | W, within: Within | None, chosen: Options) -> Given:
+    """Features, graph and null, once it is certain that they are of the same places."""
+    table = read_features(features)
+    neighbors = read_graph(graph, table)
+    groups = None if within is None else read_groups(within, features, neighbors.ids)
+    return Given(table, neighbors, Null(neighbors.site, chosen.seed, groups))
 
 
 def over_features(
@@ -32,35 +50,24 @@ def over_features(
     *,
     within: Within | None,
     chosen: Options,
-    binary: bool = False,
 ) -> pd.DataFrame:
     """A row per feature: value, expected, z, p, q, n_active, permutations, reason.
 
-    The parameters are those of `moran`, which documents them; where `binary`, only whether a
-    feature fires is read.
+    The parameters are those of `moran`, which documents them.
     """
-    table = read_features(features)
-    neighbors = read_graph(graph, table)
-    groups = None if within is None else read_groups(within, features, neighbors.ids)
-    null = Null(neighbors.site, chosen.seed, groups)
-    known = None if within is not None else exact_moments(statistic, neighbors)
-    table = firing(table) if binary else table
-    result = over_columns(statistic, table, neighbors, null, known, chosen)
+    given = read(features, graph, within, chosen)
+    known = None if given.null.grouped else exact_moments(statistic, given.neighbors)
+    result = over_columns(statistic, given, known, chosen)
     result.insert(4, "q", q_values(result["p"].to_numpy()))
-    made = about(statistic.name, result, within, chosen)
-    result.attrs = {**made, "n_places": neighbors.n, "s0": neighbors.s0}
+    result.attrs = about(statistic.name, result, given, chosen)
     return result
 
 
 def over_columns(
-    statistic: Statistic,
-    table: Table,
-    neighbors: Neighbors,
-    null: Null,
-    known: MomentsOf,
-    chosen: Options,
+    statistic: Statistic, given: Given, known: MomentsOf, chosen: Options
 ) -> pd.DataFrame:
     """The same but for q; `known` gives the exact moments over the null, if there are any."""
+    table, neighbors, null = given
     width = len(table.names)
     value, expected, z, p = np.full((4, width), np.nan)
     n_active, permutations = np.zeros((2, width), dtype=np.int64)
@@ -80,9 +87,10 @@ def over_columns(
             if known is not None:
                 moments = known(sample)
                 expected[kept] = moments.mean
-                curve = follows_pearson3(moments, _above(packed.value, moments, chosen))
+                far = moments.z(packed.value)
+                curve = follows_pearson3(far, moments, chosen.alternative) & ~packed.tied
                 if statistic.pairs is not None:
-                    curve &= packed.smooth(neighbors)
+                    curve &= packed.joins(neighbors) >= FEWEST_JOINS
             enough = n_active[kept] >= chosen.min_active
             tested = np.array(kept)[enough]
             if len(tested):
@@ -109,16 +117,14 @@ def over_columns(
     )
 
 
-def _above(value: NDArray[np.float64], moments: Moments, chosen: Options) -> NDArray[np.bool_]:
-    """Whether it is the upper tail that decides p."""
-    if chosen.alternative == "two-sided":
-        return value > moments.mean
-    return np.full(len(value), chosen.alternative == "greater")
+def exact_moments(
+    statistic: Statistic, neighbors: Neighbors, *, edges: int = 4
+) -> Callable[[Sample], Moments]:
+    """The moments of a statistic of neighbours over all permutations of the places.
 
-
-def exact_moments(statistic: Statistic, neighbors: Neighbors) -> Callable[[Sample], Moments]:
-    """The moments of a statistic of neighbours over all permutations of the places."""
-    sums = neighbors.motif_sums()
+    With motifs of up to two edges only, mean and variance.
+    """
+    sums = neighbors.motif_sums(edges)
 
     def moments(sample: Sample) -> Moments:
         assert statistic.pairs is not None
@@ -134,17 +140,17 @@ def exact_moments(statistic: Statistic, neighbors: Neighbors) -> Callable[[Sampl
     return moments
 
 
-def about(
-    name: str, result: pd.DataFrame, within: Within | None, chosen: Options
-) -> dict[str, Any]:
+def about(name: str, result: pd.DataFrame, given: Given, chosen: Options) -> dict[str, Any]:
     """How a table was made, for its attrs."""
     return {
         "statistic": name,
-        "null": "permutations of all places" if within is None else "permutations within regions",
+        "null": f"permutations {'within regions' if given.null.grouped else 'of all places'}",
         "permutations": chosen.permutations,
         "max_permutations": chosen.max_permutations,
         "seed": chosen.seed,
         "alternative": chosen.alternative,
         "min_active": chosen.min_active,
         "n_tested": int(result["p"].notna().sum()),
+        "n_places": given.neighbors.n,
+        "s0": given.neighbors.s0,
     }
