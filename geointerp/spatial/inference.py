@@ -229,9 +229,9 @@ def _count(
     if chosen.device != "cpu":
         size = max(1, BLOCK_ENTRIES // neighbors.n)
         for at in range(0, len(left), size):
-            task = _OnDevice(packed, left[at : at + size], neighbors, chosen.device)
-            _run([task], np.arange(neighbors.n, dtype=np.int32), null, span, pool, chosen)
-            counts.add(task.found, task.mine)
+            one = _OnDevice(packed, left[at : at + size], neighbors, chosen.device)
+            _run([one], np.arange(neighbors.n, dtype=np.int32), null, span, pool, chosen)
+            counts.add(one.found, one.mine)
         return
     wide = packed.wide(neighbors.n)[left]
     few, many = left[~wide], left[wide]
