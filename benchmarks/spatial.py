@@ -2,9 +2,10 @@
 
 Features that fire on 1% of the places, with exponential values, and features that fire everywhere,
 on the 8 nearest neighbours of places scattered over the sphere. One in ten sparse features fires
-in one patch. Ours is `gi.spatial.moran` as it is called by default: 999 permutations, then the
-curve or up to 9,999 of them, and q. esda's `Moran` with 999 permutations takes one variable; it is
-timed on some and its time multiplied. scanpy's `morans_i` has no test and no p-value: beside it
+in one patch. Ours is `gi.spatial.moran` as it is called by default: p by the curve of the exact
+moments where it holds (for most features that fire everywhere), else 999 permutations or 9,999,
+and q. Within regions all have permutations, which is what they cost. esda's `Moran` with 999
+permutations takes one variable; it is timed on some and its time multiplied. scanpy's `morans_i` has no test and no p-value: beside it
 stands ours with `permutations=0`. Each way is a process of its own; memory is the peak above what
 it holds before. Then local Moran's I with 999 permutations, by esda's `Moran_Local` too.
 Writes benchmarks/results/spatial.md.
@@ -81,7 +82,7 @@ def ours_without_draws(features, graph, places) -> None:
 
 
 def ours_within(features, graph, places) -> None:
-    """The same within 50 regions."""
+    """The same within 50 regions, by permutations alone."""
     import geointerp as gi
 
     regions = np.random.default_rng(0).integers(0, 50, len(places))
@@ -166,12 +167,13 @@ def compare(quick: bool = False) -> None:
         what = f"{n:,} places, {count:,} features, {share:.0%} active"
         first = timed("ours", n, count, share)
         ways = ["ours", "esda", "ours_without_draws", "scanpy"]
-        for way in [*ways, "ours_within"] if share < 1 else ways:
+        for way in [*ways, "ours_within"]:
             number = min(count, few.get(way, count))
             took = first if way == "ours" else timed(way, n, number, share)
             total = took["seconds"] * count / number
             part = "" if number == count else f" ({number} of them)"
-            each = total / count / 999 * 1e6 if "draws" not in way and way != "scanpy" else None
+            draws = way in ("esda", "ours_within") or (way == "ours" and share < 1)
+            each = total / count / 999 * 1e6 if draws else None
             lines.append(
                 f"| {what} | {globals()[way].__doc__.rstrip('.')}{part} | {total:,.1f} | "
                 f"{total / first['seconds']:,.2f} | {'' if each is None else f'{each:,.2f}'} | "

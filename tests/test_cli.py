@@ -718,7 +718,7 @@ def test_moran_over_the_whole_map(mapped, tmp_path, capsys):
         (["moran", "--km=0.001"], "no place has another within 0.001 km; give a larger --km."),
         (["moran", "--km=-1"], "km is -1.0; it must be a finite number above 0."),
         (["moran", "--within=planet"], "the places have no column 'planet'; they have name, "),
-        (["moran", "--within=country", "--permutations=0"], "permutations is 0; it must be"),
+        (["moran", "--within=country", "--permutations=0"], "permutations is 0; within regions"),
         (["moran", "--max-permutations=-1"], "max_permutations is -1; it must be"),
         (["moran", "--alternative=up"], "alternative is 'up'; it must be one of greater, less"),
         (["regions", "--by=planet"], "the places have no column 'planet'; they have name, "),

@@ -149,11 +149,11 @@ def infer(
 ) -> Tested:
     """How unlikely each feature's statistic is under a null.
 
-    All features are tested on the first permutations. Where fewer than `tails.ENOUGH` are as
-    extreme as the feature, p comes from the Pearson III curve of the exact moments if that holds;
-    else there are ten times as many permutations, and again. Such a p is not too small on
-    average: whether p ≤ u is decided, for any u, at one number of permutations (Besag and
-    Clifford 1991, Sequential Monte Carlo p-values, Biometrika 78).
+    Where the Pearson III curve of the exact moments holds, p is the curve's. All others are tested
+    on the first permutations, and where fewer than `tails.ENOUGH` are as extreme as the feature
+    on ten times as many, and again. Such a p is not too small on average: whether p ≤ u is
+    decided, for any u, at one number of permutations (Besag and Clifford 1991, Sequential Monte
+    Carlo p-values, Biometrika 78).
 
     Parameters
     ----------
@@ -169,24 +169,21 @@ def infer(
     width = len(packed.observed)
     counts, done = Counts.zero(width), np.zeros(width, np.int64)
     upto = chosen.permutations
-    left = np.arange(width if upto else 0)
+    left = np.flatnonzero(~curve if upto else curve[:0])
     with ThreadPoolExecutor(chosen.threads) as pool:
         while len(left):
             _count(packed, left, neighbors, null, (int(done[left[0]]), upto), counts, pool, chosen)
             done[left] = upto
             few = _fewest(counts, packed.slope, chosen.alternative) < tails.ENOUGH
-            left = left[few[left] & ~curve[left]]
+            left = left[few[left]]
             if upto == chosen.max_permutations:
                 break
             upto = min(10 * (upto + 1) - 1, chosen.max_permutations)
-    few = _fewest(counts, packed.slope, chosen.alternative) < tails.ENOUGH
     pseudo = tails.pseudo(*_by_statistic(counts, packed.slope), done, chosen.alternative)
     p = np.where(done > 0, pseudo, np.nan)
     if moments is not None:
-        far = curve & few
         z = moments.z(packed.value)
-        p[far] = tails.pearson3(z[far], moments.skewness[far], chosen.alternative)
-        done[far] = 0
+        p[curve] = tails.pearson3(z[curve], moments.skewness[curve], chosen.alternative)
         return Tested(moments.mean, z, p, done)
     above, spread = counts.moments(done, packed.ties)
     drawn = Moments(

@@ -51,11 +51,11 @@ def moran(
         are an AnnData. Places whose label is missing are permuted among themselves. By default
         places are permuted over the whole map, which asks whether it maps anything at all.
     permutations : int
-        Random permutations for every feature, the same ones for all. 0 for none: p then comes
-        from the Pearson III curve alone, and is missing where that does not hold.
+        Random permutations, the same ones for all features, for those whose p does not come from
+        the Pearson III curve. 0 for none: their p is then missing.
     max_permutations : int
-        For features whose p is not settled by fewer than 20 permutations as extreme nor by the
-        Pearson III curve, there are ten times as many, and again, up to this number; hence
+        Where fewer than 20 permutations are as extreme as the feature, there are ten times as
+        many, and again, up to this number; hence
         their p is at least 1 / (1 + max_permutations), and of F features tested 20 F / (1 +
         max_permutations) must be as clear for any to have q ≤ .05. Within regions there is no
         curve, and this is what most of the time goes into. No less than `permutations`.
@@ -84,9 +84,8 @@ def moran(
           permutations ("under randomisation") or, within regions, that over those drawn. For
           sparse features I is far from normal: read p, not z, for significance. NaN where
           the feature is not tested or I cannot vary.
-        - `p`, float64: where 20 permutations or more are as extreme, or the Pearson III curve
-          does not hold, (1 + permutations as extreme) / (1 + permutations); else by the curve.
-          NaN where there is no test.
+        - `p`, float64: by the Pearson III curve where it holds (see Notes), else (1 +
+          permutations as extreme) / (1 + permutations). NaN where there is no test.
         - `q`, float64: p adjusted over the features tested, by Benjamini and Hochberg; NaN
           where there is no test.
         - `n_active`, int64: places where the feature is not zero.
