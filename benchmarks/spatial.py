@@ -5,9 +5,10 @@ on the 8 nearest neighbours of places scattered over the sphere. One in ten spar
 in one patch. Ours is `gi.spatial.moran` as it is called by default: p by the curve of the exact
 moments where it holds (for most features that fire everywhere), else 999 permutations or 9,999,
 and q. Within regions all have permutations, which is what they cost. esda's `Moran` with 999
-permutations takes one variable; it is timed on some and its time multiplied. scanpy's `morans_i` has no test and no p-value: beside it
-stands ours with `permutations=0`. Each way is a process of its own; memory is the peak above what
-it holds before. Then local Moran's I with 999 permutations, by esda's `Moran_Local` too.
+permutations takes one variable; it is timed on some and its time multiplied. scanpy's `morans_i`
+has no test and no p-value: beside it stands ours with `permutations=0`. Each way is a process of
+its own; memory is the peak above what it holds before. Then local Moran's I with 999 permutations,
+by esda's `Moran_Local` too.
 Writes benchmarks/results/spatial.md.
 
     pip install scanpy
