@@ -1,0 +1,68 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from geointerp.geollm.answers import read_rating
+
+
+@pytest.mark.parametrize(
+    ("text", "rating"),
+    [
+        ("7.3", 7.3),
+        (" 0.0\n", 0.0),
+        ("9.9.", 9.9),
+        ("My answer is 4.5.", 4.5),
+        ('my answer is: "4.5"', 4.5),
+        ("**My answer is 4.5**", 4.5),
+        ("My answer is **4.5**", 4.5),
+        ("First 3.1 km, then 12 people. My answer is 4.5.", 4.5),
+        ("My answer is 1.0? No. My answer is 2.0.", 2.0),
+        ("My answer is 2.0.\n\nCoordinates: (1.00000, 2.00000)", 2.0),
+        ("My answer is 2.0, out of 9.9", 2.0),
+        ("4.5 (yes, 4.5)", 4.5),
+    ],
+)
+def test_a_rating_is_read(text, rating):
+    assert read_rating(text) == (rating, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "it is empty"),
+        (" \n", "it is empty"),
+        ("I cannot rate people.", "it gives no number"),
+        ("My answer is high.", "it gives no number"),
+        ("My answer is high: 7.5", "it gives no number"),
+        ("between 3.0 and 4.0", "it gives 2 numbers, 3.0 and 4.0 …"),
+        ("7", "it gives 7, which is no rating from 0.0 to 9.9"),
+        ("10.0", "it gives 10.0, which is no rating from 0.0 to 9.9"),
+        ("7.35", "it gives 7.35, which is no rating from 0.0 to 9.9"),
+        ("-1.5", "it gives -1.5, which is no rating from 0.0 to 9.9"),
+        ("−1.5", "it gives −1.5, which is no rating from 0.0 to 9.9"),  # noqa: RUF001
+        ("7,3", "it gives 7,3, which is no rating from 0.0 to 9.9"),
+        ("1,234.5", "it gives 1,234.5, which is no rating from 0.0 to 9.9"),
+        (".5", "it gives .5, which is no rating from 0.0 to 9.9"),
+        ("1.5e3", "it gives 1.5e3, which is no rating from 0.0 to 9.9"),
+        ("My answer is 12.5.", "it gives 12.5, which is no rating from 0.0 to 9.9"),
+    ],
+)
+def test_what_is_no_rating_is_not_guessed_at(text, reason):
+    answer = read_rating(text)
+    assert math.isnan(answer.rating)
+    assert answer.reason == reason
+
+
+@given(st.integers(0, 99), st.text(alphabet="abc .,!?\n\"'*", max_size=20))
+def test_every_rating_comes_back(tenths, rest):
+    said = f"My answer is {tenths / 10:.1f}"
+    assert read_rating(f"{rest} {said}").rating == tenths / 10
+
+
+@given(st.text(max_size=60))
+def test_whatever_the_text_there_is_a_rating_or_a_reason(text):
+    rating, reason = read_rating(text)
+    assert math.isnan(rating) == bool(reason)
+    assert math.isnan(rating) or round(rating * 10) in range(100)
