@@ -41,7 +41,7 @@ def test_a_rating_is_read(text, rating):
         ("10.0", "it gives 10.0, which is no rating from 0.0 to 9.9"),
         ("7.35", "it gives 7.35, which is no rating from 0.0 to 9.9"),
         ("-1.5", "it gives -1.5, which is no rating from 0.0 to 9.9"),
-        ("−1.5", "it gives −1.5, which is no rating from 0.0 to 9.9"),  # noqa: RUF001
+        ("−1.5", "it gives −1.5, which is no rating from 0.0 to 9.9"),
         ("7,3", "it gives 7,3, which is no rating from 0.0 to 9.9"),
         ("1,234.5", "it gives 1,234.5, which is no rating from 0.0 to 9.9"),
         (".5", "it gives .5, which is no rating from 0.0 to 9.9"),

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from geointerp.errors import InputError
 from geointerp.spatial.located import TIE, Located, locate
-from geointerp.spatial.table import label
-from geointerp.spatial.weights import check_count, make_graph
+from geointerp.spatial.table import check_whole, label
+from geointerp.spatial.weights import make_graph
 
 if TYPE_CHECKING:
     from libpysal.graph import Graph
@@ -160,7 +160,7 @@ def kernel(
         located = locate(places, at_least=2)
         bandwidth = np.full(len(located.index), float(km))
     else:
-        check_count("k", k)
+        check_whole("k", k, 1)
         if k == 1 and fall.reach == 1:
             raise InputError(
                 f"k is 1; the {function} weight of the k-th neighbour is 0; take 2 or more."

@@ -12,7 +12,15 @@ from scipy import sparse
 from geointerp import sphere
 from geointerp.spatial.located import locate_on_sphere
 from geointerp.spatial.neighbors import read_weights
-from geointerp.spatial.table import Features, check_rows, check_whole, columns, pack, read_features
+from geointerp.spatial.table import (
+    Features,
+    check_rows,
+    check_whole,
+    columns,
+    not_finite,
+    pack,
+    read_features,
+)
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -141,11 +149,11 @@ def _extents(
         for j, (rows, values) in enumerate(block, start):
             fires = values > 0
             n_active[j] = np.count_nonzero(fires)
-            bad = int((~np.isfinite(values)).sum())
-            finite[j] = not bad
-            if bad:
-                reasons[j] = f"It is not finite: {bad} of its values are NaN or infinite."
-            elif not n_active[j]:
+            reasons[j] = not_finite(values)
+            finite[j] = reasons[j] is None
+            if not finite[j]:
+                continue
+            if not n_active[j]:
                 reasons[j] = "It fires on no place."
             else:
                 kept.append(j)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from geointerp.errors import InputError
 from geointerp.spatial.located import TIE, Located, locate
-from geointerp.spatial.weights import check_count, make_graph
+from geointerp.spatial.table import check_whole
+from geointerp.spatial.weights import make_graph
 
 if TYPE_CHECKING:
     from libpysal.graph import Graph
@@ -51,7 +52,7 @@ def knn(places: Places, *, k: int = 8) -> Graph:
     great-circle neighbours: Maneewongvatana, S. and Mount, D. M. (1999). Analysis of
     approximate nearest neighbor searching with clustered point sets. arXiv cs/9901013.
     """
-    check_count("k", k)
+    check_whole("k", k, 1)
     located = locate(places)
     n = len(located.index)
     if n < k + 1:

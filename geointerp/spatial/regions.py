@@ -11,7 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 from geointerp.errors import InputError
 from geointerp.spatial.labels import aligned, present
 from geointerp.spatial.nulls import Null
-from geointerp.spatial.table import Features, Table, check_whole, columns, pack, read_features
+from geointerp.spatial.table import (
+    Features,
+    Table,
+    check_whole,
+    columns,
+    not_finite,
+    pack,
+    read_features,
+    undefined,
+)
 
 
 class _Regions(NamedTuple):
@@ -211,14 +220,9 @@ def _match(
 
 def _undefined(values: NDArray[np.float64], n_active: int, n: int) -> str | None:
     """Why there is no region for a column with these nonzero values among n, if there is none."""
-    bad = int((~np.isfinite(values)).sum())
-    if bad:
-        return f"It is not finite: {bad} of its values are NaN or infinite."
     if n_active == 0:
-        return "It fires on no place."
-    if len(values) == n and values.min() == values.max():
-        return "It is constant: its value is the same at every place."
-    return None
+        return not_finite(values) or "It fires on no place."
+    return undefined(values, n)
 
 
 def _labels_of(table: Table, labels: Any) -> NDArray[np.object_]:

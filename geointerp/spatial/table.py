@@ -159,9 +159,14 @@ def undefined(values: NDArray[np.float64], n: int) -> str | None:
     """Why no statistic is defined for a column with these nonzero values among n, if it isn't."""
     if len(values) == 0:
         return "It fires on no place."
-    bad = int((~np.isfinite(values)).sum())
-    if bad:
-        return f"It is not finite: {bad} of its values are NaN or infinite."
+    if (reason := not_finite(values)) is not None:
+        return reason
     if len(values) == n and values.min() == values.max():
         return "It is constant: its value is the same at every place."
     return None
+
+
+def not_finite(values: NDArray[np.float64]) -> str | None:
+    """What is wrong with a column that holds NaN or infinity."""
+    bad = int((~np.isfinite(values)).sum())
+    return f"It is not finite: {bad} of its values are NaN or infinite." if bad else None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-
-from geointerp.errors import InputError
 
 if TYPE_CHECKING:
     from libpysal.graph import Graph
@@ -41,9 +39,3 @@ def make_graph(
     )
     adjacency = pd.Series(weight, index=pairs, name="weight")
     return Graph(adjacency, transformation=transformation, is_sorted=True)
-
-
-def check_count(name: str, value: Any) -> None:
-    """Refuse what is no whole number of 1 or more."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(f"{name} is {value!r}; it must be a whole number of 1 or more.")
