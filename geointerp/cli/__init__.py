@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 from geointerp.cli.capture import capture_activations, list_sites, run_demo, show_places
@@ -35,24 +34,33 @@ _COMMANDS: dict[str, Any] = {
     "score": score_ratings,
 }
 
-# options that are true where they stand alone
-_FLAGS = ("--json", "--trust-remote-code")
+_DESCRIPTION = "What does a language model know about places, and where inside it?"
+_LINE = """
+the whole line, from places to a page (toponym is the embedded model, geonames the cities of
+GeoNames; a model's folder or Hub id and a .csv file of yours do as well):
+
+  geointerp capture toponym geonames --min-population 300000 --template "{name} is near" \\
+      --pool prompt_last --out run/activations.zarr
+  geointerp probe run/activations.zarr --out run/probe
+  geointerp sae train run/activations.zarr --layer 3 --out run/sae
+  geointerp sae encode run/sae run/activations.zarr --out run/features.h5ad
+  geointerp moran run/features.h5ad --out run/moran.csv
+  geointerp atlas run
+
+or all of it at once on the embedded model: geointerp demo
+each command says more: geointerp capture --help
+"""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The shell's door: see `geointerp.shell.run`."""
-    from geointerp import __version__, shell
+    """The shell's door: see `geointerp.cli.shell.run`."""
+    from geointerp import __version__
+    from geointerp.cli import shell
 
     shell.run(
         _COMMANDS,
-        list(_flagged(sys.argv[1:] if arguments is None else arguments)),
+        sys.argv[1:] if arguments is None else arguments,
         version=__version__,
-        description="What does a language model know about places, and where inside it?",
+        description=_DESCRIPTION,
+        epilog=_LINE,
     )
-
-
-def _flagged(arguments: list[str]) -> Iterable[str]:
-    """Arguments with "=true" after the flags."""
-    for part, after in zip(arguments, [*arguments[1:], ""], strict=True):
-        alone = part.replace("_", "-") in _FLAGS and after not in ("true", "false")
-        yield f"{part}=true" if alone else part

@@ -24,7 +24,7 @@ def run_demo(out: str = "run/demo", *, seed: int = 0) -> None:
 
 
 def show_places(
-    source: str,
+    places: str,
     *,
     min_population: int | None = None,
     countries: str | list[str] | None = None,
@@ -34,7 +34,7 @@ def show_places(
     """Show what is read from a table of places, and write it as GeoParquet if wanted.
 
     Args:
-        source: geonames, or a .csv, .tsv, .geojson, .gpkg or .parquet file.
+        places: geonames, or a .csv, .tsv, .geojson, .gpkg or .parquet file.
         min_population: Keep places with at least so many inhabitants.
         countries: Keep these countries, such as FR,IT.
         limit: Keep the first so many; GeoNames has the most populous first.
@@ -51,7 +51,7 @@ def show_places(
         if Path(out).suffix.lower() != ".parquet":
             raise InputError(f"{out}: places are written as GeoParquet; end its name in .parquet.")
         artefacts.refuse_existing(Path(out))
-    found = rooms.load(source, **filters)
+    found = rooms.load(places, **filters)
     lon, lat = rooms.lon_lat(found)
     print(found.drop(columns=found.geometry.name).assign(lon=lon, lat=lat).head(10).to_string())
     print(
@@ -59,7 +59,7 @@ def show_places(
         f"another; lon {lon.min():.2f} to {lon.max():.2f}, lat {lat.min():.2f} to {lat.max():.2f}"
     )
     if out is not None:
-        about = {"function": "geointerp.places.load", "source": source, **filters}
+        about = {"function": "geointerp.places.load", "source": places, **filters}
         artefacts.write_file(Path(out), found.to_parquet, "Places", about)
         print(out)
 
