@@ -111,7 +111,7 @@ def _wrong_kind(key: str, given: str, *, named: str, command: Any) -> str:
 
 
 def _as_typed(name: str, command: Any) -> str:
-    """How a parameter is written in the shell: --min-population, or PLACES where it stands alone."""
+    """How a parameter is written: --min-population, or PLACES where it stands alone."""
     kind = inspect.signature(command).parameters[name].kind
     option = kind is inspect.Parameter.KEYWORD_ONLY
     return "--" + name.replace("_", "-") if option else name.upper()

@@ -73,8 +73,8 @@ def _parser_of(commands: dict[str, Any], arguments: list[str], epilog: str) -> t
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
             _stop(mistakes.plain(str(message), commands, arguments))
 
-        def format_help(self) -> str:
-            text = helping.as_typed(super().format_help())
+        def format_help(self, *formatter: Any) -> str:
+            text = helping.as_typed(super().format_help(*formatter))
             return text + epilog if self.prog == "geointerp" else text
 
     return Parser
