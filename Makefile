@@ -1,4 +1,4 @@
-# make demo | test | test-long | lint | clean
+# make demo | test | test-long | lint | docs | notebooks | clean
 PYTHON ?= python3
 BIN := .venv/bin
 # two threads on cores that others use too wait for each other most of the time
@@ -6,7 +6,7 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-long lint format notebooks clean
+.PHONY: demo test test-long lint format docs notebooks clean
 
 demo: .venv/installed
 	rm -rf run/demo run/.demo.*.partial
@@ -26,6 +26,10 @@ lint: .venv/installed
 format: .venv/installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: .venv/installed
+	$(BIN)/sphinx-build -q --keep-going -W -c docs . build/docs
+	@echo build/docs/docs/index.html
 
 notebooks: .venv/installed
 	$(BIN)/jupyter-execute --inplace notebooks/*.ipynb

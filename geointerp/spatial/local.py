@@ -143,7 +143,7 @@ def local_moran(
     each of the n places takes its own permutations · neighbours steps.
 
     A draw whose lag differs from the one observed by less than 1e-10 standard deviations of
-    the feature (times Σⱼ |wᵢⱼ|) counts as just as extreme: among sparse features most do. As
+    the feature (times Σⱼ ``|wᵢⱼ|``) counts as just as extreme: among sparse features most do. As
     near to 0, xᵢ - x̄ and the lag are 0.
 
     The smallest p bounds q: among 10,000 places, two-sided, at an alpha of 0.05, nothing is
