@@ -1,6 +1,6 @@
-"""The site: the pages in docs/, the notebooks, the studies and the docstrings. `make docs` builds it.
+"""The site: pages, notebooks, studies and docstrings. `make docs` builds it, offline.
 
-The source is the whole repository, so that the same links lead on in the repository and on the site.
+The source is the whole repository, so that the same links lead on in it and on the site.
 """
 
 import sys
