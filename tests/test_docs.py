@@ -52,7 +52,9 @@ def test_every_link_within_the_site_leads_somewhere(site):
 
 def test_no_page_asks_anybody_for_anything(site):
     fetched = re.compile(r'<(?:script|img|iframe|source)\b[^>]*\bsrc="(?:https?:)?//[^"]*"')
-    styles = re.compile(r'<link\b(?=[^>]*rel="(?:stylesheet|icon|preload)")[^>]*href="(?:https?:)?//')
+    styles = re.compile(
+        r'<link\b(?=[^>]*rel="(?:stylesheet|icon|preload)")[^>]*href="(?:https?:)?//'
+    )
     for page in site.rglob("*.html"):
         text = page.read_text("utf-8")
         assert not fetched.findall(text) + styles.findall(text), page

@@ -350,3 +350,75 @@ def test_fidelity_joins_what_is_of_one_kind():
         plot.fidelity(table.drop(columns="l0"))
     with pytest.raises(InputError, match="no autoencoder"):
         plot.fidelity(table[:0])
+
+
+def seen():
+    """Places on a grid in Europe where a corner fires, and its local Moran's I."""
+    lon, lat = (at.ravel() for at in np.meshgrid(np.arange(10.0), np.arange(40.0, 50.0)))
+    places = gpd.GeoDataFrame(
+        geometry=gpd.points_from_xy(lon, lat), crs="EPSG:4326", index=[f"p{i}" for i in range(100)]
+    )
+    fires = ((lon < 4) & (lat < 44)).astype(float)
+    table = pd.DataFrame({"a": fires, "b": 0.0}, index=places.index)
+    return places, table, gi.spatial.local_moran(table, gi.spatial.knn(places, k=4))
+
+
+def test_clusters_are_drawn_where_they_are():
+    places, _, local = seen()
+    ax = plot.lisa_map(local, "a", places)
+    cluster = local["cluster"].sel(feature="a").values
+    labelled = [c for c in ax.collections if not c.get_label().startswith("_")]
+    drawn = {c.get_label(): c.get_offsets() for c in labelled}
+    high = drawn[f"high among high ({(cluster == 'HH').sum()})"]
+    assert (cluster == "HH").sum() > 8
+    lon, lat = gi.places.lon_lat(places)
+    expected = projected(lon[cluster == "HH"], lat[cluster == "HH"])
+    np.testing.assert_allclose(np.sort(high, axis=0), np.sort(expected, axis=0))
+    assert sum(map(len, drawn.values())) == (cluster != "").sum()
+
+
+def test_a_lisa_map_refuses_what_is_none():
+    places, table, local = seen()
+    with pytest.raises(InputError, match="no feature 'z' among the 2"):
+        plot.lisa_map(local, "z", places)
+    with pytest.raises(InputError, match="not those of the local statistics"):
+        plot.lisa_map(local, "a", places.iloc[::-1])
+    hot = gi.spatial.local_g(table, gi.spatial.knn(places, k=4), permutations=99)
+    with pytest.raises(InputError, match="local Moran"):
+        plot.lisa_map(hot, "a", places)
+
+
+def test_a_correlogram_has_its_steps_and_what_chance_gives():
+    places, table, _ = seen()
+    bands = gi.spatial.correlogram(table, places, edges_km=(0, 150, 400, 900))
+    ax = plot.correlogram(bands, "a")
+    of_a = bands[bands["feature"] == "a"]
+    chance, found = (step.get_data() for step in ax.patches)
+    np.testing.assert_allclose(found.values, of_a["I"])
+    np.testing.assert_allclose(found.edges, [0, 150, 400, 900])
+    np.testing.assert_allclose(chance.values, -1 / 99)
+    high = ax.collections[0].get_paths()[0].vertices[:, 1].max()
+    spread = (2 * (of_a["I"] - of_a["expected_I"]) / of_a["z"]).abs()
+    assert high == pytest.approx((of_a["expected_I"] + spread).max())
+    with pytest.raises(InputError, match="no feature 'z'"):
+        plot.correlogram(bands, "z")
+    with pytest.raises(InputError, match="feature b: It fires on no place"):
+        plot.correlogram(bands, "b")
+
+
+def test_arrows_lead_from_places_to_where_the_probe_puts_them():
+    report = make_report(50)
+    ax = plot.arrow_map(report, places=20, seed=3)
+    shown = report.predictions.sample(20, random_state=3)
+    (starts,) = [c for c in ax.collections if len(c.get_offsets()) == 20]
+    at = projected(shown["lon"], shown["lat"])
+    np.testing.assert_allclose(np.sort(starts.get_offsets(), axis=0), np.sort(at, axis=0))
+    to = projected(shown["predicted_lon"], shown["predicted_lat"])
+    heads = np.array([arrow.xy for arrow in ax.texts])
+    assert len(heads) == 20
+    np.testing.assert_allclose(np.sort(heads, axis=0), np.sort(to, axis=0), atol=1e-9)
+    # none goes right across the map where a great circle leaves it at one side
+    ways = [p.vertices for c in ax.collections[-2:] for p in c.get_paths() if len(p.vertices) > 1]
+    assert max(np.hypot(*np.diff(way, axis=0).T).max() for way in ways) < 0.5
+    with pytest.raises(InputError, match="places is 0"):
+        plot.arrow_map(report, places=0)

@@ -4,17 +4,21 @@ Every function draws into the Axes it is given, or into a new figure, and return
 Maps are in Equal Earth, which shows areas as large as they are.
 """
 
-from geointerp.plot.curves import r2_by_layer, recall_area, spectrum
+from geointerp.plot.clusters import lisa_map
+from geointerp.plot.curves import correlogram, r2_by_layer, recall_area, spectrum
 from geointerp.plot.fidelity import fidelity
 from geointerp.plot.globe import CENTER, equal_earth, outlines, world
-from geointerp.plot.maps import activation_map, error_map, probe_map, rating_map
+from geointerp.plot.maps import activation_map, arrow_map, error_map, probe_map, rating_map
 
 __all__ = [
     "CENTER",
     "activation_map",
+    "arrow_map",
+    "correlogram",
     "equal_earth",
     "error_map",
     "fidelity",
+    "lisa_map",
     "outlines",
     "probe_map",
     "r2_by_layer",

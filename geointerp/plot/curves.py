@@ -11,6 +11,7 @@ from geointerp.errors import InputError
 from geointerp.plot.globe import axes
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
     from geointerp.probes import Report
@@ -195,6 +196,60 @@ def recall_area(report: Report, *, ax: Axes | None = None) -> Axes:
     ax.set_ylim(0, 1)
     ax.set_xlabel("area searched, km²")
     ax.set_ylabel("share of places found")
+    _plain(ax)
+    return ax
+
+
+def correlogram(table: pd.DataFrame, feature: str | int, *, ax: Axes | None = None) -> Axes:
+    """Plot Moran's I of a feature against the distance between places.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As `geointerp.spatial.correlogram` gives it.
+    feature : str or int
+        As it stands in the column `feature`.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+        A step for each band; the broken line is what chance gives, the band around it two
+        standard deviations of it, over all permutations of the places.
+
+    Raises
+    ------
+    InputError
+        A feature that is not there, or that has no I in any band.
+    """
+    rows = table[table["feature"].astype(str) == str(feature)]
+    if not len(rows):
+        raise InputError(f"there is no feature {str(feature)!r} in the correlograms.")
+    if not rows["I"].notna().any():
+        raise InputError(f"feature {feature}: {rows['reason'].iloc[0]}")
+    found, expected = (rows[column].to_numpy(float) for column in ("I", "expected_I"))
+    # z is I less its expectation over its standard deviation
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = 2 * np.abs((found - expected) / rows["z"].to_numpy(float))
+    edges = np.append(rows["from_km"].to_numpy(float), rows["to_km"].to_numpy(float)[-1])
+    ax = axes(ax, (5.0, 3.4))
+    ax.fill_between(
+        edges,
+        np.append(expected - spread, (expected - spread)[-1]),
+        np.append(expected + spread, (expected + spread)[-1]),
+        step="post",
+        color="#d9dee2",
+        linewidth=0,
+    )
+    ax.stairs(expected, edges, baseline=None, color="#999", linewidth=0.8, linestyle="--")
+    ax.stairs(found, edges, baseline=None, color=HUES[0], linewidth=1.8)
+    ax.set_xscale("symlog", linthresh=max(edges[1], 1.0), linscale=0.3)
+    ax.set_xlim(edges[0], edges[-1])
+    ax.set_xticks(edges[1:], [f"{edge:,.0f}" for edge in edges[1:]])
+    ax.minorticks_off()
+    ax.set_xlabel("distance between places, km")
+    ax.set_ylabel("Moran\u2019s I")
+    ax.set_title(f"Feature {feature}: how far places are alike")
     _plain(ax)
     return ax
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from geointerp import sphere
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -172,14 +174,8 @@ def colored(
     size: float = 5.0,
 ) -> None:
     """Draw dots in the colours of their values, the greatest on top."""
-    import matplotlib
-    from matplotlib.colors import ListedColormap
-
-    shades = matplotlib.colormaps[SEQUENTIAL](np.linspace(0.12, 0.95, 256))
     order = np.argsort(values, kind="stable")
-    drawn = dots(
-        ax, points[order], size=size, zorder=4, c=values[order], cmap=ListedColormap(shades)
-    )
+    drawn = dots(ax, points[order], size=size, zorder=4, c=values[order], cmap=_shades())
     drawn.set_clim(*limits)
 
 
@@ -191,3 +187,56 @@ def colorbar(ax: Axes, label: str, **how: Any) -> None:
     bar.set_label(label, fontsize=8)
     bar.ax.tick_params(labelsize=8, length=2)
     bar.outline.set_visible(False)
+
+
+def arcs(
+    ax: Axes,
+    starts: NDArray[np.float64],
+    ends: NDArray[np.float64],
+    values: NDArray[np.float64],
+    *,
+    top: float,
+) -> None:
+    """Draw arrows along great circles in the colours of their values, from 0 to `top`.
+
+    `starts` and `ends` are unit vectors, shape (n, 3), and no two of them antipodes.
+    """
+    from matplotlib.collections import LineCollection
+
+    share = np.linspace(0, 1, 65)[:, None, None]
+    angle = 2 * np.arcsin(np.clip(np.linalg.norm(starts - ends, axis=1) / 2, 0, 1))[:, None]
+    scale = np.where(angle > 1e-9, np.sin(angle), 1)
+    ways = np.where(angle > 1e-9, np.sin((1 - share) * angle), 1 - share) * starts
+    ways = (ways + np.where(angle > 1e-9, np.sin(share * angle), share) * ends) / scale
+    lon, lat = sphere.lon_lat(ways.reshape(-1, 3))
+    points = projected(lon, lat).reshape(*ways.shape[:2], 2).transpose(1, 0, 2)
+    # the greatest on top
+    order = np.argsort(values, kind="stable")
+    pieces, colors = [], []
+    for way, value in zip(points[order], values[order], strict=True):
+        cuts = np.flatnonzero(np.abs(np.diff(way[:, 0])) > 1) + 1
+        parts = [part for part in np.split(way, cuts) if len(part) > 1]
+        pieces += parts
+        colors += [value] * len(parts)
+    lines = LineCollection(pieces, array=np.array(colors), cmap=_shades(), linewidths=0.7, zorder=4)
+    lines.set_clim(0, top)
+    heads = [(way[-1], way[-1] - way[-3]) for way in points[order]]
+    for (at, toward), color in zip(heads, lines.cmap(values[order] / top), strict=True):
+        if np.hypot(*toward) < 1:
+            ax.annotate(
+                "",
+                at,
+                at - toward,
+                arrowprops={"arrowstyle": "-|>", "color": color, "lw": 0.5, "mutation_scale": 5},
+                zorder=4,
+            )
+    dots(ax, points[:, 0], color="#3b4248", size=1.2, zorder=4)
+    ax.add_collection(lines)
+
+
+def _shades() -> Any:
+    """The sequential colours, without the palest and the darkest."""
+    import matplotlib
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(matplotlib.colormaps[SEQUENTIAL](np.linspace(0.12, 0.95, 256)))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from geointerp import sphere
 from geointerp.errors import InputError
-from geointerp.plot.globe import IDLE, colorbar, colored, dots, projected, world
+from geointerp.plot.globe import IDLE, arcs, colorbar, colored, dots, projected, world
 
 if TYPE_CHECKING:
     import anndata
@@ -103,6 +104,45 @@ def error_map(report: Report, *, ax: Axes | None = None) -> Axes:
     table = _located(report)
     ax = _errors(world(ax), table, "lon", "lat")
     ax.set_title(f"How far off the probe puts {len(table):,} places")
+    return ax
+
+
+def arrow_map(report: Report, *, places: int = 300, seed: int = 0, ax: Axes | None = None) -> Axes:
+    """Draw an arrow from each of some places to where the probe puts it.
+
+    Parameters
+    ----------
+    report : Report
+        Of a probe for points.
+    places : int
+        How many at most, drawn at random; all of them would cover the map.
+    seed : int
+        Of the draw.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+        Arrows follow great circles, cut at the edge of the map; their colour is the error.
+
+    Raises
+    ------
+    InputError
+        A report of another target, which has no predicted positions; fewer than one place.
+    """
+    if places < 1:
+        raise InputError(f"places is {places}; it must be 1 or more.")
+    table = _located(report)
+    shown = table.sample(min(places, len(table)), random_state=seed)
+    ends = [
+        sphere.unit_vectors(lon=shown[lon], lat=shown[lat].clip(-90, 90))
+        for lon, lat in (("lon", "lat"), ("predicted_lon", "predicted_lat"))
+    ]
+    ax = world(ax)
+    errors = shown["error_km"].to_numpy(float)
+    arcs(ax, ends[0], ends[1], errors, top=max(float(np.quantile(table["error_km"], 0.98)), 1e-9))
+    colorbar(ax, "error, km", extend="max")
+    ax.set_title(f"From {len(shown):,} of {len(table):,} places to where the probe puts them")
     return ax
 
 

@@ -1,0 +1,81 @@
+"""Where a feature clusters: the map of local Moran's I."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geointerp.errors import InputError
+from geointerp.plot.globe import IDLE, dots, projected, world
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.axes import Axes
+
+    from geointerp.spatial.located import Places
+
+# warm is high, cold is low, strong is alike: told apart by colour-blind eyes too
+CLUSTERS = {
+    "HH": ("high among high", "#d7191c"),
+    "HL": ("high among low", "#fdae61"),
+    "LH": ("low among high", "#74add1"),
+    "LL": ("low among low", "#2c5aa0"),
+}
+
+
+def lisa_map(
+    local: xr.Dataset, feature: str | int, places: Places, *, ax: Axes | None = None
+) -> Axes:
+    """Map the clusters and outliers of a feature, by local Moran's I.
+
+    Parameters
+    ----------
+    local : xarray.Dataset
+        As `geointerp.spatial.local_moran` gives it.
+    feature : str or int
+        As it stands in ``local["feature"]``.
+    places : GeoDataFrame, GeoSeries or AnnData
+        The places of `local`, in its order.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+        Its first collection of points are the places in no cluster, the others those of
+        each kind of cluster that there is, low ones first.
+
+    Raises
+    ------
+    InputError
+        A feature or places that `local` does not hold; a statistic without such clusters.
+
+    References
+    ----------
+    Anselin, L. (1995). Local indicators of spatial association: LISA. Geographical
+    Analysis 27(2), 93–115.
+    """
+    from geointerp.spatial.located import locate_on_sphere
+
+    if local.attrs.get("statistic") != "local Moran's I":
+        raise InputError("a LISA map is of local Moran's I, as spatial.local_moran gives it.")
+    names = [str(name) for name in local["feature"].values]
+    if str(feature) not in names:
+        raise InputError(f"there is no feature {str(feature)!r} among the {len(names)}.")
+    index, lon, lat = locate_on_sphere(places)
+    if [str(at) for at in index] != [str(at) for at in local["place"].values]:
+        raise InputError("places: they are not those of the local statistics, in their order.")
+    cluster = local["cluster"].values[:, names.index(str(feature))]
+    points = projected(lon, lat)
+    ax = world(ax)
+    dots(ax, points[cluster == ""], color=IDLE, size=0.6, zorder=3)
+    for kind in ("LL", "LH", "HL", "HH"):
+        told, color = CLUSTERS[kind]
+        here = cluster == kind
+        if here.any():
+            label = f"{told} ({here.sum():,})"
+            dots(ax, points[here], color=color, size=5, zorder=4, label=label)
+    if np.any(cluster != ""):
+        ax.legend(loc="lower left", frameon=False, fontsize=7, markerscale=1.6, handletextpad=0.2)
+    ax.set_title(f"Feature {feature}: clusters at q ≤ {local.attrs['alpha']:g}")
+    return ax
