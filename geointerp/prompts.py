@@ -51,7 +51,7 @@ def fields(template: str) -> list[str]:
     InputError
         For unbalanced braces, a field without a name, or a template without ``{name}``.
     """
-    found = [field for _, field in _parts(template) if field is not None]
+    found = [field for _, field in parts(template) if field is not None]
     if "" in found:
         raise InputError(f"template {template!r}: {{}} names no column.")
     if "name" not in found:
@@ -59,10 +59,24 @@ def fields(template: str) -> list[str]:
     return found
 
 
-def _parts(template: str) -> list[tuple[str, str | None]]:
-    """Literal text, and the field after it if there is one: all that stands between braces."""
+def parts(template: str) -> list[tuple[str, str | None]]:
+    """Literal text, and the field after it if there is one: all that stands between braces.
+
+    Parameters
+    ----------
+    template : str
+
+    Returns
+    -------
+    list of (str, str or None)
+
+    Raises
+    ------
+    InputError
+        For unbalanced braces.
+    """
     try:
-        parts = list(string.Formatter().parse(template))
+        found = list(string.Formatter().parse(template))
     except ValueError as error:
         raise InputError(f"template {template!r}: {error}; write {{{{ for a brace.") from error
     # a column may be called name:ar
@@ -73,7 +87,7 @@ def _parts(template: str) -> list[tuple[str, str | None]]:
             if field is None
             else field + (f"!{conversion}" if conversion else "") + (f":{form}" if form else ""),
         )
-        for text, field, form, conversion in parts
+        for text, field, form, conversion in found
     ]
 
 
@@ -109,12 +123,12 @@ def render(places: gpd.GeoDataFrame, template: str = "{name}") -> pd.DataFrame:
             raise InputError(
                 f"template {template!r}: place {label(places, bad)} has no value for '{field}'."
             )
-    parts = [(text, field or "") for text, field in _parts(template)]
-    columns = {field: places[field].astype(str).tolist() for _, field in parts if field}
+    pieces = [(text, field or "") for text, field in parts(template)]
+    columns = {field: places[field].astype(str).tolist() for _, field in pieces if field}
     rows = []
     for i in range(len(places)):
         prompt, start = "", 0
-        for literal, field in parts:
+        for literal, field in pieces:
             prompt += literal
             if field == "name":
                 start = len(prompt)
