@@ -33,6 +33,15 @@ def toponym():
     return gi.models.load("toponym", device="cpu")
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Tiny models gain nothing by a second thread, and wait for it on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def cities():
     """Two hundred large cities, GeoNames."""

@@ -1,10 +1,11 @@
 import math
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geointerp.geollm.answers import read_rating
+from geointerp.geollm.answers import end, read_rating, read_ratings
 
 
 @pytest.mark.parametrize(
@@ -66,3 +67,45 @@ def test_whatever_the_text_there_is_a_rating_or_a_reason(text):
     rating, reason = read_rating(text)
     assert math.isnan(rating) == bool(reason)
     assert math.isnan(rating) or round(rating * 10) in range(100)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("7.3\n\nCoordinates: (1.0, 2.0)", "7.3"),
+        (' "7.3".\n', ' "7.3".'),
+        ("\n 7.3\n8.0", "\n 7.3"),
+        (
+            "Near 2 rivers.\nMy answer is 7.3.\nMy answer is 1.0.",
+            "Near 2 rivers.\nMy answer is 7.3.",
+        ),
+        ("My answer is 1.0? No: 2.0\n3.0", "My answer is 1.0? No: 2.0"),
+        ("my answer is about 7\n\n", "my answer is about 7"),
+        ("-1.5\n", "-1.5"),
+    ],
+)
+def test_an_answer_ends_with_the_line_that_gives_it(text, answer):
+    assert text[: end(text)] == answer
+    assert end(text) < len(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "7.3", "My answer is 7.3.", "Near 3 km\nand", "7 km\n7.3\n", "My answer is:\n"]
+)
+def test_an_answer_that_may_go_on_has_no_end(text):
+    assert end(text) is None
+
+
+def test_several_texts_give_the_mean_of_those_that_can_be_read():
+    texts = pd.Series({"b": ["1.0", "2.5", "x", "12"], "a": ["y"], "c": ["0.0"]})
+    found = read_ratings(texts)
+    assert list(found.index) == ["b", "a", "c"]
+    assert found.loc["b"].tolist() == [
+        1.75,
+        2,
+        "1 of 4: it gives no number; 1 of 4: it gives 12, which is no rating from 0.0 to 9.9",
+    ]
+    assert math.isnan(found.loc["a", "rating"])
+    assert found.loc["a", "reason"] == "it gives no number"
+    assert found.loc["c"].tolist() == [0.0, 1, ""]
+    assert read_ratings(texts.iloc[:0]).columns.tolist() == ["rating", "n_read", "reason"]

@@ -4,13 +4,21 @@ After Manvi et al. (2024), GeoLLM: Extracting Geospatial Knowledge from Large La
 Models, ICLR, arXiv:2310.06213.
 """
 
+from geointerp.geollm.chat import Chat
 from geointerp.geollm.context import Context, Gazetteer, PlaceIndex
+from geointerp.geollm.distribution import distribution
+from geointerp.geollm.examples import Examples
 from geointerp.geollm.prompting import prompts
-from geointerp.geollm.rating import distribution, predict
+from geointerp.geollm.rating import predict
 from geointerp.geollm.scoring import score
+from geointerp.geollm.templates import INSTRUCTIONS, TEMPLATE
 
 __all__ = [
+    "INSTRUCTIONS",
+    "TEMPLATE",
+    "Chat",
     "Context",
+    "Examples",
     "Gazetteer",
     "PlaceIndex",
     "distribution",
