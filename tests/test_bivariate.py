@@ -196,6 +196,7 @@ def test_the_table():
         "",
     ]
     tested = table[table["reason"].isna()]
+    assert (tested["expected_I"] == 0).all()
     np.testing.assert_allclose(tested["q"], false_discovery_control(tested["p"]), rtol=1e-14)
     assert table.attrs["statistic"] == "bivariate Moran's I"
     assert table.attrs["n_tested"] == 2
@@ -240,10 +241,11 @@ ORDERED = pd.Series(np.arange(40.0), index=GRAPH.unique_ids, name="y")
         (pd.DataFrame({"h": [3.0] * 40}), "'h' of the others is constant"),
         (np.zeros((40, 1)), "0 of the others is constant"),
         (np.ones((40, 0)), "others has no column"),
-        (np.arange(40), "1 dimension"),
-        (np.ones((39, 1)), "39 rows"),
-        (ORDERED[::-1], "another order"),
-        (pd.Series(["a"] * 40, GRAPH.unique_ids), "not of numbers"),
+        (np.arange(40), "the others have 1 dimension"),
+        (np.ones((39, 1)), "the others have 39 rows"),
+        (ORDERED[::-1], "row 0 of the others .* another order: bring the others into"),
+        (pd.Series(["a"] * 40, GRAPH.unique_ids, name="k"), "'k' of the others .* not of numbers"),
+        (np.ones((40, 1), complex), "the others are of complex128"),
     ],
 )
 def test_it_says_what_is_wrong_with_the_others(others, said):

@@ -331,6 +331,15 @@ def test_few_joins_forbid_the_curve(world):
 
 
 @pytest.mark.usefixtures("lenient")
+def test_few_places_forbid_the_curve():
+    # of nine there are 362,880 permutations, and a curve has no end
+    for n, at_all in ((9, False), (10, True)):
+        features = np.random.default_rng(0).uniform(1, 2, size=(n, 20))
+        table = moran(features, ring(n)[0], permutations=0, min_active=5)
+        assert table["p"].notna().any() == at_all
+
+
+@pytest.mark.usefixtures("lenient")
 @pytest.mark.parametrize("kind", ["moran", "geary", "getis_ord"])
 def test_equal_values_forbid_the_curve(world, kind):
     _, graph = world

@@ -85,7 +85,8 @@ def bivariate_moran(
     chosen = options(alternative=alternative, grouped=within is not None, **how)
     given = read(features, graph, within, chosen)
     table, neighbors, null = given
-    variables = read_features(others.to_frame() if isinstance(others, pd.Series) else others)
+    others = others.to_frame() if isinstance(others, pd.Series) else others
+    variables = read_features(others, "the others")
     _, weights = read_weights(graph, variables)
     found = []
     start = 0
@@ -163,8 +164,9 @@ def _moments(lag: NDArray[np.float64]) -> MomentsOf:
     def moments(sample: Sample) -> Moments:
         found = of_sum(n, sample.powers, weight_powers)
         kurtosis = np.full_like(found.kurtosis, np.nan) if few else found.kurtosis
+        # Σ a = Σ x = 0: what rounding leaves of the mean is nothing
         return found._replace(
-            mean=found.mean / n, variance=found.variance / n**2, kurtosis=kurtosis
+            mean=np.zeros_like(found.mean), variance=found.variance / n**2, kurtosis=kurtosis
         )
 
     return moments

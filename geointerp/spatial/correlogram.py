@@ -115,6 +115,7 @@ def correlogram(
     result["q"] = tails.q_values(result["p"].to_numpy())
     result["n_active"] = np.repeat([profile["n_active"] for profile in profiles], count)
     reasons = np.repeat(np.array([p["reason"] for p in profiles], object), count)
+    reasons[pd.isna(reasons) & (result["pairs"] == 0)] = "No two places are at such a distance."
     result["reason"] = pd.array(reasons, dtype="string")
     result.attrs = {
         "statistic": "Moran's I by distance",

@@ -109,9 +109,9 @@ def moran(
     It is used where the exact excess kurtosis, too, is near the curve's (within 0.02 and a 20th of
     it) and the skewness is at most 1, or 0.5 in the shorter tail and ``|z|`` at most 1 / skewness
     there; and never for features of which fewer than 8 pairs of neighbours would both fire by
-    chance or whose values are mostly equal (binary ones): their I takes few values. In graphs
-    whose places have thousands of neighbours each, third and fourth moments are not computed,
-    and there is no curve.
+    chance or whose values are mostly equal (binary ones), nor among fewer than 10 places: their
+    I takes few values. In graphs whose places have thousands of neighbours each, third and fourth
+    moments are not computed, and there is no curve.
 
     A permutation whose I differs from the one observed by less than 1e-10 (times
     Σᵢⱼ ``|wᵢⱼ|`` / S0, which is 1 unless weights are negative) counts as just as extreme: for a

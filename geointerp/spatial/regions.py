@@ -61,8 +61,7 @@ def match_regions(
         Random permutations of the labels over the places, the same ones for all features; 0
         for no test.
     seed : int
-        Of the permutations, ``numpy.random.default_rng(seed).permutation(n)`` call after call:
-        place i gets the label of place ``permutation[i]``.
+        Of the permutations. The same seed gives the same bytes.
 
     Returns
     -------

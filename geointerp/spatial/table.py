@@ -27,6 +27,7 @@ class Table(NamedTuple):
     matrix: Any  # ndarray or csc_array of shape (n, F)
     names: pd.Index  # of the features, length F
     places: pd.Index | None  # of the rows, where the input knows them
+    called: str = "the features"  # in messages
 
 
 def label(index: pd.Index, row: int | np.integer) -> str:
@@ -34,17 +35,18 @@ def label(index: pd.Index, row: int | np.integer) -> str:
     return repr(index[row : row + 1].tolist()[0])
 
 
-def read_features(features: Features) -> Table:
+def read_features(features: Features, called: str = "the features") -> Table:
     """Features of shape (n, F) as an ndarray or a csc_array, with the names of both sides."""
     if isinstance(features, pd.DataFrame):
-        return Table(_from_frame(features), features.columns, features.index)
+        return Table(_from_frame(features, called), features.columns, features.index, called)
     labelled: Any = features
     if hasattr(labelled, "obs_names") and hasattr(labelled, "X"):
         if labelled.X is None:
-            raise InputError("the AnnData has no X; it holds the features, places by features.")
-        return Table(_from_matrix(labelled.X), labelled.var_names, labelled.obs_names)
-    matrix = _from_matrix(features)
-    return Table(matrix, pd.RangeIndex(matrix.shape[1]), None)
+            raise InputError(f"the AnnData has no X; it holds {called}, places by features.")
+        matrix = _from_matrix(labelled.X, called)
+        return Table(matrix, labelled.var_names, labelled.obs_names, called)
+    matrix = _from_matrix(features, called)
+    return Table(matrix, pd.RangeIndex(matrix.shape[1]), None, called)
 
 
 def check_rows(table: Table, n: int, ids: pd.Index | None, other: str, order: str) -> None:
@@ -54,9 +56,9 @@ def check_rows(table: Table, n: int, ids: pd.Index | None, other: str, order: st
     """
     rows = table.matrix.shape[0]
     if rows != n:
-        raise InputError(f"the features have {rows} rows, {other} {n} places.")
+        raise InputError(f"{table.called} have {rows} rows, {other} {n} places.")
     if table.places is not None and ids is not None:
-        check_same_places(table.places, ids, "the features", other, order)
+        check_same_places(table.places, ids, table.called, other, order)
 
 
 def check_same_places(mine: pd.Index, theirs: pd.Index, one: str, other: str, order: str) -> None:
@@ -78,21 +80,21 @@ def check_same_places(mine: pd.Index, theirs: pd.Index, one: str, other: str, or
         )
 
 
-def _from_frame(frame: pd.DataFrame) -> Any:
+def _from_frame(frame: pd.DataFrame, called: str) -> Any:
     for column, dtype in frame.dtypes.items():
         if not (pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)):
-            raise InputError(f"column {column!r} of the features is of {dtype}, not of numbers.")
+            raise InputError(f"column {column!r} of {called} is of {dtype}, not of numbers.")
     if len(frame.columns) and all(isinstance(t, pd.SparseDtype) for t in frame.dtypes):
         if all(t.fill_value == 0 for t in frame.dtypes):
-            return _from_matrix(frame.sparse.to_coo())
+            return _from_matrix(frame.sparse.to_coo(), called)
         frame = frame.sparse.to_dense()
     if len(frame.columns) and all(isinstance(dtype, np.dtype) for dtype in frame.dtypes):
         # by itself pandas makes objects of numbers beside booleans
-        return _from_matrix(frame.to_numpy(dtype=np.result_type(*frame.dtypes)))
-    return _from_matrix(frame.to_numpy(dtype=float, na_value=np.nan))
+        return _from_matrix(frame.to_numpy(dtype=np.result_type(*frame.dtypes)), called)
+    return _from_matrix(frame.to_numpy(dtype=float, na_value=np.nan), called)
 
 
-def _from_matrix(matrix: Any) -> Any:
+def _from_matrix(matrix: Any, called: str) -> Any:
     if hasattr(matrix, "to_memory"):  # of an AnnData that is backed by a file
         matrix = matrix.to_memory()
     if sparse.issparse(matrix):
@@ -103,10 +105,10 @@ def _from_matrix(matrix: Any) -> Any:
         columns = np.asarray(matrix)
     if columns.ndim != 2:
         raise InputError(
-            f"the features have {columns.ndim} dimension(s); they must be places by features."
+            f"{called} have {columns.ndim} dimension(s); they must be places by features."
         )
     if columns.dtype.kind not in "biuf":
-        raise InputError(f"the features are of {columns.dtype}; they must be real numbers.")
+        raise InputError(f"{called} are of {columns.dtype}; they must be real numbers.")
     return columns
 
 

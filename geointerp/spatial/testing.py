@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 FEWEST_JOINS = 8.0
 """Firing neighbours by chance below which a statistic takes too few values for a curve."""
 
+FEWEST_PLACES = 10
+"""Places below which there are too few permutations for a curve."""
+
 MomentsOf: TypeAlias = Callable[[Sample], Moments] | None
 
 
@@ -89,6 +92,7 @@ def over_columns(
                 expected[kept] = moments.mean
                 far = moments.z(packed.value)
                 curve = follows_pearson3(far, moments, chosen.alternative) & ~packed.tied
+                curve &= neighbors.n >= FEWEST_PLACES
                 if statistic.pairs is not None:
                     curve &= packed.joins(neighbors) >= FEWEST_JOINS
             enough = n_active[kept] >= chosen.min_active
