@@ -16,7 +16,17 @@ from typing import Any
 
 from geointerp.errors import InputError
 
-_PACKAGES = ("geointerp", "torch", "transformers", "sae-lens", "numpy", "scikit-learn", "zarr")
+_PACKAGES = (
+    "geointerp",
+    "torch",
+    "transformers",
+    "sae-lens",
+    "numpy",
+    "numba",
+    "libpysal",
+    "scikit-learn",
+    "zarr",
+)
 
 
 def versions() -> dict[str, str]:
