@@ -5,9 +5,11 @@ Models, ICLR, arXiv:2310.06213.
 """
 
 from geointerp.geollm.chat import Chat
-from geointerp.geollm.context import Context, Gazetteer, PlaceIndex
+from geointerp.geollm.context import Context, PlaceIndex
 from geointerp.geollm.distribution import distribution
 from geointerp.geollm.examples import Examples
+from geointerp.geollm.gazetteer import Gazetteer, PlacesTable
+from geointerp.geollm.osm import OsmFile
 from geointerp.geollm.prompting import prompts
 from geointerp.geollm.rating import predict
 from geointerp.geollm.scoring import score
@@ -20,7 +22,9 @@ __all__ = [
     "Context",
     "Examples",
     "Gazetteer",
+    "OsmFile",
     "PlaceIndex",
+    "PlacesTable",
     "distribution",
     "predict",
     "prompts",

