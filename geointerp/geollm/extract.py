@@ -109,21 +109,24 @@ def read(path: Path) -> Extract:
     InputError
         A file that is no OSM file, or is cut off.
     """
-    import osmium
-
     try:
-        header = osmium.FileProcessor(path, osmium.osm.NOTHING).header
-        return Extract(_places(path), _boundaries(path), _box(header))
+        places = _places(path)
+        return Extract(places, _boundaries(path), _box(path, places))
     except RuntimeError as error:
         raise InputError(f"{path}: not readable as an OpenStreetMap file: {error}.") from error
 
 
-def _box(header: Any) -> Box | None:
-    box = header.box()
+def _box(path: Path, places: gpd.GeoDataFrame) -> Box | None:
+    import osmium
+
+    box = osmium.FileProcessor(path, osmium.osm.NOTHING).header.box()
     if not box.valid():
         return None
     low, high = box.bottom_left, box.top_right
-    return Box(low.lon, low.lat, high.lon, high.lat)
+    # libosmium sorts the sides, also those of a box across the date line: the places tell
+    boxes = Box(low.lon, low.lat, high.lon, high.lat), Box(high.lon, low.lat, low.lon, high.lat)
+    lon, lat = places.geometry.x, places.geometry.y
+    return max(boxes, key=lambda box: int((box.inside_km(lon=lon, lat=lat) >= 0).sum()))
 
 
 def _places(path: Path) -> gpd.GeoDataFrame:

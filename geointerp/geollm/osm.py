@@ -176,10 +176,11 @@ class OsmFile:
         # a millimetre for rounding
         outside = np.flatnonzero(self.extent.inside_km(lon=lon, lat=lat) < -self._beyond_km - 1e-6)
         for point in outside:
-            more = f" ({len(outside)} of {len(lon)} points do)" if len(outside) > 1 else ""
+            far = f" by more than {self._beyond_km:g} km" if self._beyond_km else ""
             raise InputError(
-                f"{self.path}: point {point}, at longitude {lon[point]:.5f} and latitude "
-                f"{lat[point]:.5f}, lies outside its extent{more}, {self.extent}."
+                f"{self.path}: point {point} at longitude {lon[point]:.5f} and latitude "
+                f"{lat[point]:.5f} lies outside its extent{far}, "
+                f"{self.extent}; so do {len(outside)} of {len(lon)} points."
             )
         return lon, lat
 
