@@ -113,7 +113,7 @@ def test_gazetteer_has_four_sizes_and_says_whose_data_it_is(gazetteer):
         gi.geollm.Gazetteer(min_population=1234)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     lon=st.floats(-180, 180),
     lat=st.floats(-89, 89),

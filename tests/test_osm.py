@@ -120,7 +120,7 @@ def test_other_formats_hold_the_same(suffix, path, tmp_path):
         pd.testing.assert_frame_equal(pd.DataFrame(theirs), pd.DataFrame(table))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10**6))
 def test_areas_are_those_that_looking_at_every_one_finds(seed):
     random = np.random.default_rng(seed)
@@ -316,7 +316,7 @@ def wrap(lon):
     return (lon + 180) % 360 - 180
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     west=st.floats(-180, 180),
     south=st.floats(-89, 80),

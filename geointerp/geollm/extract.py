@@ -199,8 +199,7 @@ def _copy_boundaries(path: Path, part: Path) -> None:
             wanted.add_way(thing.id)
     wanted.complete_backward_references(path)
     with osmium.SimpleWriter(part) as writer:
-        for thing in osmium.FileProcessor(path).with_filter(wanted.id_filter()):
-            writer.add(thing)
+        osmium.apply(path, wanted.id_filter(), writer)
 
 
 def _administrative() -> Any:
