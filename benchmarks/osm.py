@@ -72,9 +72,7 @@ def main(path: Path, samples: Path | None = None, points: int = 500, seed: int =
         other = (near["direction"] != winds).to_numpy()
         beside = np.abs(azimuth[other] % 45 - 22.5).max(initial=0)
         print(f"| distances on {what}: greatest difference | {error:.2%} |")
-        print(
-            f"| directions on {what}: different, at most beside the next | {other.sum()}, {beside:.2f}° |"
-        )
+        print(f"| directions on {what}: others, by how much | {other.sum()}, {beside:.2f}° |")
     if samples is not None:
         texts = [json.loads(line)["text"] for line in samples.read_text("utf-8").splitlines()]
         same = sum(rewritten(text) == text for text in texts)
@@ -82,4 +80,4 @@ def main(path: Path, samples: Path | None = None, points: int = 500, seed: int =
 
 
 if __name__ == "__main__":
-    auto_cli(main, as_positional=True)
+    auto_cli(main)

@@ -300,16 +300,25 @@ def test_a_file_that_does_not_say_its_extent_has_that_of_its_places_and_areas(tm
         ctx.address(lon=[10], lat=[49])
 
 
-def test_points_whose_neighbours_may_be_beyond_the_edge_are_counted(tmp_path, caplog):
+@pytest.mark.parametrize(
+    ("lon", "lat", "north", "unsure"),
+    [
+        (10, 50, 50.06, False),  # the tenth place is 6.4 km off, the ninth 5.7, the edge 6.7
+        (10, 50, 50.055, True),  # the edge is 6.1 km off
+        (1.5, 47.5, 51, False),  # there is no place within 100 km, and no edge within 112
+        (1.05, 47.5, 51, True),  # the edge is 79 km off
+    ],
+)
+def test_points_whose_neighbours_may_be_beyond_the_edge_are_counted(
+    lon, lat, north, unsure, tmp_path, caplog
+):
     r = Region()
     for i in range(12):
         r.place(f"p{i}", 10 + i * 0.01, 50)
-    ctx = gi.geollm.OsmFile(r.write(tmp_path / "r.osm.pbf", (9, 49, 11, 51)))
-    # the tenth place is 6.5 km off, the edge 5.6 km or 7.8 km in the north
-    ctx.nearby(lon=[10.0, 10.0], lat=[50.0, 50.01])
-    assert not caplog.records
-    ctx.nearby(lon=[10.0, 10.0, 9.1], lat=[50.0, 50.6, 50])
-    assert "at least 2 of 3 points are nearer to the edge of" in caplog.text
+    ctx = gi.geollm.OsmFile(r.write(tmp_path / "r.osm.pbf", (0, 45, 12, north)))
+    ctx.nearby(lon=[lon, 10.05], lat=[lat, 49.98])
+    assert ("at least 1 of 2 points are nearer to the edge of" in caplog.text) == unsure
+    assert bool(caplog.records) == unsure
 
 
 def wrap(lon):
