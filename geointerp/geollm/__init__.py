@@ -11,6 +11,7 @@ from geointerp.geollm.examples import Examples
 from geointerp.geollm.prompting import prompts
 from geointerp.geollm.rating import predict
 from geointerp.geollm.scoring import score
+from geointerp.geollm.server import Estimate, Server
 from geointerp.geollm.templates import INSTRUCTIONS, TEMPLATE
 
 __all__ = [
@@ -18,9 +19,11 @@ __all__ = [
     "TEMPLATE",
     "Chat",
     "Context",
+    "Estimate",
     "Examples",
     "Gazetteer",
     "PlaceIndex",
+    "Server",
     "distribution",
     "predict",
     "prompts",
