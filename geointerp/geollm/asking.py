@@ -17,7 +17,7 @@ from typing import Any
 
 from geointerp.errors import InputError
 from geointerp.geollm.journal import Journal
-from geointerp.geollm.prompting import one_line
+from geointerp.geollm.templates import one_line
 from geointerp.geollm.wire import Api, Body
 
 log = logging.getLogger(__name__)

@@ -211,10 +211,11 @@ class Server:
                 for text, bodies in wanted.items()
                 for number, body in enumerate(bodies)
             }
-            found = self._gather(asker, tasks)
-        said = texts.map(lambda text: [found[text, number] for number in range(len(wanted[text]))])
+            found = self._gather(asker, tasks, texts)
         # a model that completes text goes on with the next prompt of its own making
-        said = said.map(lambda several: [text[: end(text)] for text in several])
+        cut = {name: text[: end(text)] for name, text in found.items()}
+        rows = [[cut[text, number] for number in range(len(wanted[text]))] for text in texts]
+        said = pd.Series(rows, index=texts.index, dtype=object)
         table = read_ratings(said)
         if method == "greedy":
             table["text"] = [text for (text,) in said]
@@ -336,8 +337,9 @@ class Server:
             if self.continues and len(unique):
                 self._check_continues(asker, unique[0])
             see = self._scored if self.echoes else self._walk
-            found = self._gather(asker, {text: partial(see, asker, text) for text in unique})
-        return [found[text] for text in texts]
+            tasks = {(text, 0): partial(see, asker, text) for text in unique}
+            found = self._gather(asker, tasks, texts)
+        return [found[text, 0] for text in texts]
 
     def _scored(self, asker: Asker, text: str) -> Seen:
         scores = asker.ask(self._api.echo(text), wire.read_echo)
@@ -387,7 +389,9 @@ class Server:
         ):
             yield asker
 
-    def _gather(self, asker: Asker, tasks: Mapping[Any, Callable[[], T]]) -> dict[Any, T]:
+    def _gather(
+        self, asker: Asker, tasks: Mapping[tuple[str, int], Callable[[], T]], texts: pd.Series
+    ) -> dict[tuple[str, int], T]:
         """Do all tasks, so many at a time; an error ends those that have not begun."""
         with ThreadPoolExecutor(self.concurrency) as pool:
             futures = {pool.submit(task): name for name, task in tasks.items()}
@@ -395,22 +399,24 @@ class Server:
                 done = as_completed(futures)
                 for future in track(done, f"asking {self.model}", total=len(futures)):
                     future.result()
-            except BaseException:
+            except BaseException as error:
                 asker.stop.set()
                 pool.shutdown(cancel_futures=True)
-                raise
+                if not isinstance(error, InputError):
+                    raise
+                row = texts.index[texts == futures[future][0]][0]
+                raise InputError(f"prompts: row {row!r}: {error}") from None
         return {name: future.result() for future, name in futures.items()}
 
 
 def _checked(url: str) -> str:
+    if "@" in url or "?" in url:
+        raise InputError(
+            "the url must hold a host and a path alone; a key is read from the environment only."
+        )
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InputError(f"url is {url!r}; it must be like 'http://localhost:8000/v1'.")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise InputError(
-            f"the url of {parts.hostname} holds more than a host and a path; "
-            "a key is read from the environment only."
-        )
     return url.rstrip("/")
 
 
