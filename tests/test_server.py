@@ -557,32 +557,34 @@ def echo_of(model):
     import torch
 
     def answer(request):
-        choices = []
         assert request.body["max_tokens"] == 0
         assert request.body["echo"]
-        for i, text in enumerate(request.body["prompt"]):
-            ids = model.tokenizer(text, return_tensors="pt").input_ids
-            with torch.inference_mode():
-                logs = model.model(ids).logits[0].log_softmax(-1)
-            scores = logs[:-1].gather(1, ids[0, 1:, None])[:, 0].tolist()
+        batch = model.tokenizer(request.body["prompt"], return_tensors="pt").input_ids
+        with torch.inference_mode():
+            logs = model.model(batch).logits.log_softmax(-1)
+        scores = logs[:, :-1].gather(2, batch[:, 1:, None])[..., 0]
+        choices = []
+        for i, ids in enumerate(batch):
             told = {
-                "tokens": [model.tokenizer.decode(one) for one in ids[0]],
-                "token_logprobs": [None, *scores],
+                "tokens": [model.tokenizer.decode(one) for one in ids],
+                "token_logprobs": [None, *scores[i].tolist()],
             }
-            choices.append({"index": i, "text": text, "logprobs": told})
+            choices.append({"index": i, "text": request.body["prompt"][i], "logprobs": told})
         return Reply(json.dumps({"choices": choices[::-1]}).encode())
 
     return answer
 
 
-def test_an_echo_is_scored_as_a_local_model_is(toponym):
-    asked = pd.Series(["Paris: ", "Population (from 0.0 to 9.9): ", "Zürich 東京 is"], list("abc"))
+def test_an_echo_is_scored_as_a_local_model_is(toponym, tmp_path):
+    asked = pd.Series(["Population (from 0.0 to 9.9): ", "Zürich 東京 is"], ["a", "b"])
     local = gi.geollm.predict(toponym, asked)
     with serving(echo_of(toponym)) as (url, log):
-        server = gi.geollm.Server(url, "m", endpoint="completions", echoes=True)
+        server = gi.geollm.Server(
+            url, "m", endpoint="completions", echoes=True, journal=tmp_path / "journal"
+        )
         remote = server.predict(asked)
         shares = server.distribution(asked)
-    assert len(log) == 6
+    assert len(log) == 2, "what is known of a prompt serves every method"
     assert (remote["unseen"] == 0).all()
     assert (remote["reason"] == "").all()
     np.testing.assert_allclose(shares, gi.geollm.distribution(toponym, asked), atol=1e-5)
@@ -631,7 +633,7 @@ def served(tmp_path_factory, toponym):
         process.wait(30)
 
 
-TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %} The rating is "
+TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %} The rating is"
 
 
 def requests_in(log):
@@ -651,9 +653,9 @@ def templated(model):
 def test_a_real_server_answers_as_the_local_model_does(served, toponym, cities):
     url, name, log = served
     asked = gi.geollm.prompts(
-        cities[:6], task="Population Density", context=gi.geollm.Gazetteer(min_population=15000)
+        cities[:3], task="Population Density", context=gi.geollm.Gazetteer(min_population=15000)
     )
-    run = {"method": "greedy", "max_new_tokens": 12}
+    run = {"method": "greedy", "max_new_tokens": 8}
     chat = gi.geollm.Server(url, name, key=None)
     completions = gi.geollm.Server(url, name, key=None, endpoint="completions")
     remote, plain = chat.predict(asked, **run), completions.predict(asked, **run)
@@ -663,15 +665,15 @@ def test_a_real_server_answers_as_the_local_model_does(served, toponym, cities):
     pd.testing.assert_frame_equal(plain, gi.geollm.predict(toponym, asked, **run))
     assert remote["text"].nunique() > 1
     assert not remote["text"].equals(plain["text"])
-    assert requests_in(log) >= 12
+    assert requests_in(log) >= 6
     for server in (chat, completions):
         with pytest.raises(InputError, match="the endpoint gives no log-probabilities; method='g"):
-            server.predict(asked)
+            server.predict(asked[:1])
 
 
 def test_a_real_server_is_not_asked_twice_by_a_client_that_was_killed(served, tmp_path):
     url, name, log = served
-    asked = pd.Series([f"Place number {i} is near" for i in range(40)])
+    asked = pd.Series([f"Place number {i} is near" for i in range(16)])
     asked.to_json(tmp_path / "prompts.json")
     arguments = (url, name, "", tmp_path / "journal", "completions", 1, "greedy")
     client = start_client(*arguments, tmp_path / "prompts.json", tmp_path / "log")
@@ -680,7 +682,7 @@ def test_a_real_server_is_not_asked_twice_by_a_client_that_was_killed(served, tm
     )
     try:
         deadline = time.monotonic() + 60
-        while server.estimate(asked, method="greedy").requests > 34:
+        while server.estimate(asked, method="greedy").requests > 12:
             assert client.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -694,7 +696,7 @@ def test_a_real_server_is_not_asked_twice_by_a_client_that_was_killed(served, tm
         time.sleep(0.05)
     time.sleep(0.5)
     before = requests_in(log)
-    assert 0 < left <= 34
+    assert 0 < left <= 12
     ratings = server.predict(asked, method="greedy")
     assert requests_in(log) - before == left
     again = server.predict(asked, method="greedy")

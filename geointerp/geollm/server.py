@@ -102,15 +102,16 @@ class Server:
     from there. So does a run that was killed: only requests that were on their way are asked
     again. Rows with equal prompts share their answers.
 
+    "completions" leaves white space at the end of a prompt off and counts it as the rating's
+    own, since many tokenizers merge it with the digit that follows; an echo needs no such care.
+
     How the distribution over ratings is had:
 
     - ``endpoint="completions", echoes=True``: one request a prompt holds its hundred texts, and
       each rating is scored as `geollm.distribution` does it.
     - ``endpoint="completions"`` or ``continues=True``: the beginnings of ratings are followed
       token by token through the `top` log-probabilities, in 1 request a prompt for tokenizers
-      that keep ratings whole, and 10 to 19 for those that split digits. White space at the
-      end of a prompt is left off and counted as the rating's own, so that a tokenizer may merge
-      it with a digit.
+      that keep ratings whole, and 10 to 19 for those that split digits.
     - ``endpoint="chat"`` alone: one request a prompt. A tokenizer that splits "7.3" then shows
       the decimals of one first digit only.
 

@@ -39,13 +39,13 @@ class Api(NamedTuple):
         self, prompt: str, *, length: int, temperature: float, seed: int | None = None
     ) -> Body:
         """The request for a text."""
-        return self._body(prompt, temperature=temperature, max_tokens=length, seed=seed)
+        return self._body(self._open(prompt), temperature=temperature, max_tokens=length, seed=seed)
 
     def step(self, prompt: str, beginning: str) -> Body:
         """The request for the tokens that come after a prompt and a rating's beginning."""
         fields = {"temperature": 0.0, "max_tokens": 4}
         if not self.chats:
-            return self._body(prompt.rstrip() + beginning, logprobs=self.top, **fields)
+            return self._body(self._open(prompt) + beginning, logprobs=self.top, **fields)
         body = self._body(prompt, logprobs=True, top_logprobs=self.top, **fields)
         if beginning:
             body["messages"] = [*body["messages"], {"role": "assistant", "content": beginning}]
@@ -56,12 +56,16 @@ class Api(NamedTuple):
         """How a rating may stand after what `step` sends."""
         if self.chats:
             return Spelling(" ", must=False)
-        return Spelling(prompt[len(prompt.rstrip()) :], must=True)
+        return Spelling(prompt[len(self._open(prompt)) :], must=True)
 
     def echo(self, prompt: str) -> Body:
         """The request for the log-probabilities of a prompt's hundred texts."""
         body = self._body(prompt, temperature=0.0, max_tokens=0, echo=True, logprobs=1)
         return body | {"prompt": [prompt + word for word in WORDS]}
+
+    def _open(self, prompt: str) -> str:
+        """A prompt that a text can go on from: a tokenizer may merge a last space with a digit."""
+        return prompt if self.chats else prompt.rstrip()
 
     def _body(self, prompt: str, **fields: Any) -> Body:
         asked = (
