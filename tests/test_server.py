@@ -57,7 +57,7 @@ def well(request):
 def test_nothing_is_lost_nor_asked_too_fast(tmp_path):
     whole = say("7.3").raw
     troubles = {
-        1: lambda r: fail(429, wait="0.5"),
+        1: lambda r: fail(429, wait="1.0"),
         2: lambda r: fail(500),
         4: lambda r: Reply(b"<html>garbage"),
         5: lambda r: Reply(whole[:40]),
@@ -78,20 +78,21 @@ def test_nothing_is_lost_nor_asked_too_fast(tmp_path):
         return reply
 
     with serving(answer) as (url, log):
-        server = gi.geollm.Server(url, "m", per_minute=600, concurrency=4, journal=tmp_path / "j")
-        asked = numbered(24)
+        server = gi.geollm.Server(url, "m", per_minute=240, concurrency=4, journal=tmp_path / "j")
+        asked = numbered(12)
         ratings = server.predict(asked, method="greedy")
     assert not troubles
     assert ratings["rating"].tolist() == asked.map(rating_of).tolist()
     assert ratings.index.equals(asked.index)
     assert good == Counter(asked), "each was answered, and none a second time"
+    # one in a quarter of a second: on a busy machine it may be late on its way, but never early
+    late = 0.4
     times = np.array([one.time for one in log])
-    # six a second: a request may be late on its way, but never early
     for n in range(1, len(times)):
-        assert (times[n:] - times[:-n]).min() > n * 0.1 - 0.06
+        assert (times[n:] - times[:-n]).min() > n * 0.25 - late
     # Retry-After holds everybody, but for who set out before it came
-    quiet = times - times[0]
-    assert not ((quiet > 0.15) & (quiet < 0.49)).any()
+    after = times - times[0]
+    assert not ((after > late) & (after < 0.99)).any()
 
 
 def test_pace_is_kept_to_the_instant(monkeypatch):
@@ -269,6 +270,7 @@ def test_texts_are_read_as_those_of_a_local_model():
         (fail(307, said=""), 1, "the server answers 307"),
         (Reply(b"[" * 100_000), 8, "after 8 tries the server gives"),
         (Reply(b"{}"), 8, "gives an answer of another shape (KeyError)"),
+        (Reply(b'{"error": {"message": "upstream"}}'), 8, "answers an error (upstream)"),
         (Reply(b"x" * 90_000, 502), 8, "answers 502 (xxxxx"),
         (fail(429, wait=3600), 1, "answers 429 (busy) and wants 3600 s of rest; start again then"),
         (None, 8, "after 8 tries the server cannot be reached, or hangs up ("),
@@ -306,6 +308,37 @@ def test_an_answer_is_neither_too_long_nor_too_slow(monkeypatch):
         with pytest.raises(InputError, match=r"the server does not answer within 0\.1 s"):
             server.predict(numbered(1), method="greedy")
         assert len(log) == 2
+
+
+@pytest.mark.usefixtures("_hurried")
+def test_without_a_journal_the_server_itself_remembers():
+    bad = {"place 3"}
+    with serving(lambda r: fail(400) if r.prompt in bad else well(r)) as (url, log):
+        server = gi.geollm.Server(url, "m", concurrency=1)
+        with pytest.raises(InputError, match=r"answers 400 \(busy\); what was answered is kept\.$"):
+            server.predict(numbered(5), method="greedy")
+        bad.clear()
+        assert server.predict(numbered(5), method="greedy")["n_read"].sum() == 5
+    asked = [one.prompt for one in log]
+    assert asked[:5] == ["place 0", "place 1", "place 2", "place 3", "place 3"]
+    assert asked[5:] == ["place 4"]
+
+
+def test_a_token_without_text_ends_nothing():
+    """An end of text, which some servers write as "", is no way on to a rating."""
+    end = logprobs.Step("", {}, 1.0)
+    seven = logprobs.Step("7", {"7": np.log(0.5)}, 0.5)
+    point = logprobs.Step(".", {".": np.log(0.4)}, 0.6)
+    three = logprobs.Step("3", {"3": 0.0}, 1.0)
+    taken = {"": [seven, point, three, end], "7": [end, point]}
+    seen = logprobs.walk(taken.__getitem__, logprobs.Spelling("", must=True), on=True)
+    assert seen.ratings[73] == pytest.approx(0.2)
+    assert seen.ratings.sum() == pytest.approx(0.2)
+    assert seen.unseen == pytest.approx(0.5 + 0.5 * 0.4)
+    told = {"content": [{"token": "", "top_logprobs": [{"token": "", "logprob": -0.1}]}]}
+    (step,) = logprobs.steps({"logprobs": told})
+    assert step.likely == {}
+    assert step.seen == pytest.approx(np.exp(-0.1))
 
 
 @pytest.mark.usefixtures("_hurried")
@@ -424,6 +457,8 @@ def test_an_estimate_is_what_a_run_asks_for(tmp_path, toponym):
         lengths = [len(toponym.tokenizer(text)["input_ids"]) for text in asked]
         assert exact[:3] == (10, sum(lengths), 320)
         assert server.estimate(asked)[:3] == (10, 20, 40), "a chat alone is asked once"
+        going = gi.geollm.Server(url, "m", continues=True)
+        assert going.estimate(asked)[:3] == (190, 380, 760), "at most"
         echoing = gi.geollm.Server(url, "m", endpoint="completions", echoes=True)
         assert echoing.estimate(asked)[:3] == (10, 3000, 0)
 
@@ -461,7 +496,10 @@ def test_a_distribution_is_walked_whatever_the_tokens(split, way):
     options = {"continues": True} if way == "chat" else {"endpoint": "completions"}
     with serving(speaker) as (url, log):
         server = gi.geollm.Server(url, "m", top=103 if whole else 20, **options)
-        ratings = server.predict(pd.Series(["PROMPT" + lead], index=["a"]))
+        asked = pd.Series(["PROMPT" + lead], index=["a"])
+        assert server.estimate(asked).requests == (19 if options else 1)
+        ratings = server.predict(asked)
+        assert server.estimate(asked).requests == 0
     row = ratings.loc["a"]
     assert row["rating"] == pytest.approx(EXPECTED, abs=2e-4)
     assert row["mass"] == pytest.approx(0.9, abs=1e-3)
@@ -480,7 +518,7 @@ def test_what_a_chat_alone_does_not_show_is_said():
         shares = server.distribution(pd.Series(["PROMPT"]))
     sixes = sum(p for text, p in SPOKEN.items() if text.startswith("6."))
     row = expectation.iloc[0]
-    assert len(log) == 3
+    assert len(log) == 1, "what is known of a prompt serves every method"
     assert row["mass"] == pytest.approx(sixes)
     assert row["unseen"] == pytest.approx(0.94 - sixes), "10 and 73 begin as ratings do"
     assert np.isnan(row["rating"])
@@ -584,7 +622,7 @@ def test_an_echo_is_scored_as_a_local_model_is(toponym, tmp_path):
         )
         remote = server.predict(asked)
         shares = server.distribution(asked)
-    assert len(log) == 2, "what is known of a prompt serves every method"
+    assert len(log) == 2
     assert (remote["unseen"] == 0).all()
     assert (remote["reason"] == "").all()
     np.testing.assert_allclose(shares, gi.geollm.distribution(toponym, asked), atol=1e-5)

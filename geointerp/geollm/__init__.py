@@ -6,12 +6,13 @@ Models, ICLR, arXiv:2310.06213.
 
 from geointerp.geollm.chat import Chat
 from geointerp.geollm.context import Context, Gazetteer, PlaceIndex
+from geointerp.geollm.costs import Estimate
 from geointerp.geollm.distribution import distribution
 from geointerp.geollm.examples import Examples
 from geointerp.geollm.prompting import prompts
 from geointerp.geollm.rating import predict
 from geointerp.geollm.scoring import score
-from geointerp.geollm.server import Estimate, Server
+from geointerp.geollm.server import Server
 from geointerp.geollm.templates import INSTRUCTIONS, TEMPLATE
 
 __all__ = [

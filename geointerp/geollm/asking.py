@@ -121,14 +121,18 @@ class Asker(AbstractContextManager["Asker"]):
                 api.url,
                 key_name,
             )
-        # ours are the only retries; a redirect could carry the key to another host
+        # ours are the only retries
         self._client = openai.OpenAI(
             base_url=api.url,
             api_key=self._key or "none",
             max_retries=0,
             timeout=timeout,
             http_client=openai.DefaultHttpxClient(
-                follow_redirects=False, event_hooks={"response": [self._receive]}
+                # a turn is taken when all is ready: what is late would meet the next one's
+                event_hooks={
+                    "request": [lambda _: self._pace.wait(self.stop)],
+                    "response": [self._receive],
+                }
             ),
         )
 
@@ -160,7 +164,6 @@ class Asker(AbstractContextManager["Asker"]):
         if kept is not None:
             return kept
         for tried in range(1, TRIES + 1):
-            self._pace.wait(self.stop)
             try:
                 answer = self._once(body, read)
             except _Trouble as trouble:
@@ -173,7 +176,7 @@ class Asker(AbstractContextManager["Asker"]):
     def _bear(self, trouble: _Trouble, tried: int) -> None:
         """Wait until a request may be tried again, or give it up in one sentence."""
         url, where = self._api.url, self._answers.path
-        kept = f"; what was answered is kept in {where}" if where else ""
+        kept = f"; what was answered is kept{f' in {where}' if where else ''}"
         if not trouble.passing:
             raise InputError(f"{url}: the server {trouble}{kept}.") from None
         if tried == TRIES:
@@ -209,8 +212,12 @@ class Asker(AbstractContextManager["Asker"]):
             raise _Trouble(f"does not answer within {self._timeout:g} s") from None
         except openai.APIConnectionError as error:
             raise _Trouble(f"cannot be reached, or hangs up ({_cause(error)})") from None
+        text = self._clean(raw)
         try:
-            return read(json.loads(self._clean(raw)))
+            told = json.loads(text)
+            if isinstance(told, Mapping) and told.get("error"):
+                raise _Trouble(f"answers an error ({_message(text)})")
+            return read(told)
         except InputError as error:
             raise InputError(f"{self._api.url}: {error}") from None
         except json.JSONDecodeError:
@@ -219,7 +226,10 @@ class Asker(AbstractContextManager["Asker"]):
             raise _Trouble(f"gives an answer of another shape ({type(error).__name__})") from None
 
     def _receive(self, response: Any) -> None:
-        """Read an answer as long as it is neither too long nor too slow; refuse one but 200."""
+        """Read an answer as long as it is neither too long nor too slow.
+
+        Whatever is not 200 is refused, redirects too: they could carry the key to another host.
+        """
         end = time.monotonic() + self._timeout
         raw, good = bytearray(), response.status_code == 200
         for part in response.iter_bytes():

@@ -125,7 +125,7 @@ def walk(ask: Callable[[str], Sequence[Step]], spelling: Spelling, *, on: bool) 
         log, text = heapq.heappop(queue)
         probability = math.exp(-log)
         if text not in known and (not text or (on and probability >= _NEGLIGIBLE)):
-            known |= _path(text, ask(text), spelling)
+            known |= _path(text, ask(text))
         if text not in known:
             unseen += probability
             continue
@@ -139,14 +139,13 @@ def walk(ask: Callable[[str], Sequence[Step]], spelling: Spelling, *, on: bool) 
     return Seen(found, unseen)
 
 
-def _path(text: str, taken: Sequence[Step], spelling: Spelling) -> dict[str, Step]:
-    """What the steps tell of the beginnings that they pass through."""
-    found = {}
+def _path(text: str, taken: Sequence[Step]) -> dict[str, Step]:
+    """What steps tell of the beginnings that they pass through."""
+    found: dict[str, Step] = {}
     for step in taken:
-        found[text] = step
+        # a token without text, such as an end, changes nothing
+        found.setdefault(text, step)
         text += step.token
-        if not step.token or spelling.rating(text) != -1:
-            break
     return found
 
 

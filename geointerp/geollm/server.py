@@ -6,19 +6,20 @@ import math
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from geointerp.errors import InputError
-from geointerp.geollm import logprobs, wire
+from geointerp.geollm import costs, logprobs, wire
 from geointerp.geollm.answers import end, read_ratings
 from geointerp.geollm.asking import Asker, Pace
-from geointerp.geollm.encoding import RATINGS, _texts
+from geointerp.geollm.costs import Estimate
+from geointerp.geollm.encoding import RATINGS, WORDS, texts_of
 from geointerp.geollm.journal import Journal
 from geointerp.geollm.logprobs import Seen, Step
 from geointerp.geollm.rating import METHODS
@@ -31,24 +32,10 @@ _SCORED = ("expectation", "mode")
 _WALK = 19
 
 
-class Estimate(NamedTuple):
-    """What a run would ask for at most, before it starts.
-
-    `requests` not yet answered, their `prompt_tokens` and `completion_tokens`, their `cost` in
-    the currency of the prices (NaN without any), and a `note` that says how they were counted.
-    """
-
-    requests: int
-    prompt_tokens: int
-    completion_tokens: int
-    cost: float
-    note: str
-
-
 class Server:
     """A language model behind an OpenAI-compatible endpoint.
 
-    vLLM, llama.cpp, `transformers serve`, SGLang, or a commercial one. Nothing goes over the
+    vLLM, llama.cpp, `transformers serve`, or a commercial one. Nothing goes over the
     network before `predict` or `distribution` is called.
 
     Parameters
@@ -71,7 +58,8 @@ class Server:
     journal : path-like, optional
         A SQLite file in which answers are kept as they come, and looked up before anything is
         asked. What decides an answer decides whether it is found: url, endpoint, model, prompt,
-        method, options, seed and number of the sample. In memory if not given.
+        method, options, seed and number of the sample. If not given, answers are kept as long
+        as this object is.
     top : int
         Log-probabilities asked for at each token. vLLM and OpenAI's chat give 20 at most,
         OpenAI's completions 5; a server refuses more than it has.
@@ -80,7 +68,7 @@ class Server:
         llama.cpp's do (OpenAI's does not). It is tested on the first prompt.
     echoes : bool
         Whether completions give the log-probabilities of the prompt itself (``echo``), as
-        vLLM's and SGLang's do. Then every rating is scored exactly.
+        vLLM's do. Then every rating is scored exactly.
     timeout : float
         Seconds that one request may take.
     extra : mapping, optional
@@ -153,6 +141,7 @@ class Server:
         self.top, self.continues, self.echoes = top, continues, echoes
         self.timeout, self.extra = timeout, dict(extra or {})
         self._pace = Pace(per_minute)
+        self._memory = Journal()
 
     def __repr__(self) -> str:
         return f"Server({self.url!r}, {self.model!r}, endpoint={self.endpoint!r})"
@@ -199,7 +188,7 @@ class Server:
             empty or missing; a key that is not in the environment; a journal that is none.
         """
         _check(method, samples, temperature, max_new_tokens)
-        texts = _texts(prompts)
+        texts = texts_of(prompts)
         if method in _SCORED:
             return logprobs.table(self._seen(texts), texts.index, method=method)
         wanted = {
@@ -243,7 +232,7 @@ class Server:
         InputError
             As `predict`.
         """
-        texts = _texts(prompts)
+        texts = texts_of(prompts)
         found = self._seen(texts)
         known = logprobs.table(found, texts.index)["rating"].notna()
         values = np.array([one.ratings for one in found]).reshape(len(found), len(RATINGS))
@@ -277,37 +266,41 @@ class Server:
         Returns
         -------
         Estimate
-            An upper bound, but for what a chat template adds and for retries.
         """
         _check(method, samples, temperature, max_new_tokens)
-        requests = asked = 0
+        new = self.journal is not None and not Path(self.journal).exists()
         # an estimate leaves no file behind
-        kept = self.journal if self.journal and Path(self.journal).exists() else None
-        with Journal(kept) as answers:
-            for text in _texts(prompts).unique():
-                length = _count(text, tokenizer)
-                if method not in _SCORED:
-                    bodies = self._requests(
-                        text, method, samples, temperature, max_new_tokens, seed
-                    )
-                elif self.echoes:
-                    bodies = [self._api.echo(text)]
-                    length = 100 * _count(text + "0.0", tokenizer)
-                else:
-                    bodies = []
-                missing = sum(
-                    answers.get(self._api.name(body, number)) is None
-                    for number, body in enumerate(bodies)
-                )
-                if not bodies and not self._walked(answers, text):
-                    missing = _WALK if self._goes_on else 1
-                requests += missing
-                asked += missing * length
-        said = requests * (0 if self.echoes else 4 if method in _SCORED else max_new_tokens)
-        cost = math.nan if prices is None else (asked * prices[0] + said * prices[1]) / 1e6
-        counted = "as the tokenizer counts" if tokenizer else "a quarter of the characters"
-        note = f"prompt tokens are {counted}, without a chat template's; the rest is the most"
-        return Estimate(requests, asked, said, cost, note)
+        with Journal() if new else self._answers() as answers:
+            left = partial(self._left, answers, method, samples, temperature, max_new_tokens, seed)
+            asked = [(text, left(text)) for text in texts_of(prompts).unique()]
+        if method not in _SCORED:
+            texts, length = 1, max_new_tokens
+        elif self.echoes:
+            asked = [(text + WORDS[0], times) for text, times in asked]
+            texts, length = len(WORDS), 0
+        else:
+            texts, length = 1, wire.STEPS
+        return costs.estimate(asked, texts=texts, length=length, tokenizer=tokenizer, prices=prices)
+
+    def _left(
+        self,
+        answers: Journal,
+        method: str,
+        samples: int,
+        temperature: float,
+        length: int,
+        seed: int,
+        text: str,
+    ) -> int:
+        """How many requests for one prompt have no answer yet, at most."""
+        if method not in _SCORED:
+            bodies = self._requests(text, method, samples, temperature, length, seed)
+        elif self.echoes:
+            bodies = [self._api.echo(text)]
+        else:
+            return 0 if self._walked(answers, text) else _WALK if self._goes_on else 1
+        names = (self._api.name(body, number) for number, body in enumerate(bodies))
+        return sum(answers.get(name) is None for name in names)
 
     @property
     def _api(self) -> wire.Api:
@@ -382,10 +375,13 @@ class Server:
                 "left open; leave continues=False."
             )
 
+    def _answers(self) -> AbstractContextManager[Journal]:
+        return nullcontext(self._memory) if self.journal is None else Journal(self.journal)
+
     @contextmanager
     def _asker(self) -> Iterator[Asker]:
         with (
-            Journal(self.journal) as answers,
+            self._answers() as answers,
             Asker(self._api, self.key, self._pace, answers, timeout=self.timeout) as asker,
         ):
             yield asker
@@ -429,7 +425,3 @@ def _check(method: str, samples: int, temperature: float, length: int) -> None:
             f"samples is {samples}, max_new_tokens {length} and temperature {temperature}; "
             "they must be 1 or more, 1 or more, and above 0."
         )
-
-
-def _count(text: str, tokenizer: Any) -> int:
-    return math.ceil(len(text) / 4) if tokenizer is None else len(tokenizer(text)["input_ids"])

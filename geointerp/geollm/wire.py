@@ -12,6 +12,8 @@ from geointerp.geollm import journal, logprobs
 from geointerp.geollm.encoding import WORDS
 from geointerp.geollm.logprobs import Spelling
 
+# a rating is spelt in so many tokens at most: white space, digit, point, digit
+STEPS = 4
 _LONGEST = 100_000
 
 Body = dict[str, Any]
@@ -43,7 +45,7 @@ class Api(NamedTuple):
 
     def step(self, prompt: str, beginning: str) -> Body:
         """The request for the tokens that come after a prompt and a rating's beginning."""
-        fields = {"temperature": 0.0, "max_tokens": 4}
+        fields = {"temperature": 0.0, "max_tokens": STEPS}
         if not self.chats:
             return self._body(self._open(prompt) + beginning, logprobs=self.top, **fields)
         body = self._body(prompt, logprobs=True, top_logprobs=self.top, **fields)
