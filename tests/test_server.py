@@ -251,8 +251,8 @@ def test_texts_are_read_as_those_of_a_local_model():
         "7.3 <script>alert('{x}')</script>?",
     ]
     assert greedy["text"].str.len().max() == 100_000
-    assert list(greedy) == ["rating", "n_read", "reason", "text"]
-    assert sampled["texts"].tolist()[0] == ["My answer is 3.4."] * 3
+    assert list(greedy) == ["rating", "text", "n_read", "reason"]
+    assert sampled["text"].tolist()[0] == ["My answer is 3.4."] * 3
     assert sampled["rating"].fillna(-1).tolist() == [3.4, -1]
     assert sampled["reason"].tolist()[1] == "3 of 3: it gives 2 numbers, 3.0 and 4.0 …"
     assert log[0].body["temperature"] == 0
@@ -394,9 +394,9 @@ def test_a_run_that_cannot_begin_asks_nothing(tmp_path, monkeypatch):
     before = (tmp_path / "other.db").read_bytes()
     with serving(well) as (url, log):
 
-        def ask(prompts=("a",), *, method="greedy", samples=1, **options):
+        def ask(prompts=("a",), *, method="greedy", samples=1, seed=0, **options):
             gi.geollm.Server(url, "m", **options).predict(
-                pd.Series(prompts), method=method, samples=samples
+                pd.Series(prompts), method=method, samples=samples, seed=seed
             )
 
         with pytest.raises(InputError, match=r"table\.csv: not usable as a journal"):
@@ -409,6 +409,8 @@ def test_a_run_that_cannot_begin_asks_nothing(tmp_path, monkeypatch):
             ask(method="best")
         with pytest.raises(InputError, match="samples is 0"):
             ask(method="sample", samples=0)
+        with pytest.raises(InputError, match="seed is -1"):
+            ask(method="sample", seed=-1)
         with pytest.raises(InputError, match="the environment has no NO_SUCH_KEY"):
             ask(key="NO_SUCH_KEY")
         monkeypatch.setenv("BAD_KEY", "ключ")

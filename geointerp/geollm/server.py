@@ -151,7 +151,7 @@ class Server:
         prompts: pd.DataFrame | pd.Series,
         *,
         method: str = "expectation",
-        samples: int = 10,
+        samples: int = 5,
         temperature: float = 1.0,
         max_new_tokens: int = 32,
         seed: int = 0,
@@ -187,7 +187,7 @@ class Server:
             As the class says; an endpoint that gives no log-probabilities; a prompt that is
             empty or missing; a key that is not in the environment; a journal that is none.
         """
-        _check(method, samples, temperature, max_new_tokens)
+        _check(method, samples, temperature, max_new_tokens, seed)
         texts = texts_of(prompts)
         if method in _SCORED:
             return logprobs.table(self._seen(texts), texts.index, method=method)
@@ -207,10 +207,7 @@ class Server:
         rows = [[cut[text, number] for number in range(len(wanted[text]))] for text in texts]
         said = pd.Series(rows, index=texts.index, dtype=object)
         table = read_ratings(said)
-        if method == "greedy":
-            table["text"] = [text for (text,) in said]
-        else:
-            table["texts"] = said
+        table.insert(1, "text", [text for (text,) in said] if method == "greedy" else said)
         return table
 
     def distribution(self, prompts: pd.DataFrame | pd.Series) -> pd.DataFrame:
@@ -244,7 +241,7 @@ class Server:
         prompts: pd.DataFrame | pd.Series,
         *,
         method: str = "expectation",
-        samples: int = 10,
+        samples: int = 5,
         temperature: float = 1.0,
         max_new_tokens: int = 32,
         seed: int = 0,
@@ -267,7 +264,7 @@ class Server:
         -------
         Estimate
         """
-        _check(method, samples, temperature, max_new_tokens)
+        _check(method, samples, temperature, max_new_tokens, seed)
         new = self.journal is not None and not Path(self.journal).exists()
         # an estimate leaves no file behind
         with Journal() if new else self._answers() as answers:
@@ -417,7 +414,7 @@ def _checked(url: str) -> str:
     return url.rstrip("/")
 
 
-def _check(method: str, samples: int, temperature: float, length: int) -> None:
+def _check(method: str, samples: int, temperature: float, length: int, seed: int) -> None:
     if method not in METHODS:
         raise InputError(f"method is {method!r}; it must be one of {', '.join(METHODS)}.")
     if samples < 1 or length < 1 or not 0 < temperature < math.inf:
@@ -425,3 +422,5 @@ def _check(method: str, samples: int, temperature: float, length: int) -> None:
             f"samples is {samples}, max_new_tokens {length} and temperature {temperature}; "
             "they must be 1 or more, 1 or more, and above 0."
         )
+    if seed < 0:
+        raise InputError(f"seed is {seed}; it must be 0 or more.")
