@@ -6,6 +6,7 @@ Models, ICLR, arXiv:2310.06213.
 
 from geointerp.geollm.chat import Chat
 from geointerp.geollm.context import Context, PlaceIndex
+from geointerp.geollm.costs import Estimate
 from geointerp.geollm.distribution import distribution
 from geointerp.geollm.examples import Examples
 from geointerp.geollm.gazetteer import Gazetteer, PlacesTable
@@ -13,6 +14,7 @@ from geointerp.geollm.osm import OsmFile
 from geointerp.geollm.prompting import prompts
 from geointerp.geollm.rating import predict
 from geointerp.geollm.scoring import score
+from geointerp.geollm.server import Server
 from geointerp.geollm.templates import INSTRUCTIONS, TEMPLATE
 
 __all__ = [
@@ -20,11 +22,13 @@ __all__ = [
     "TEMPLATE",
     "Chat",
     "Context",
+    "Estimate",
     "Examples",
     "Gazetteer",
     "OsmFile",
     "PlaceIndex",
     "PlacesTable",
+    "Server",
     "distribution",
     "predict",
     "prompts",
