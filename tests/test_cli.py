@@ -970,3 +970,20 @@ def test_help_comes_from_the_docstrings():
     assert "store one vector per layer, resumably." in text
     assert "Tokens that go through the model at once;" in text
     assert "An atlas there is replaced." in " ".join(run("atlas", "--help").stdout.split())
+
+
+def test_places_and_probes_as_json(csv, tmp_path, capsys):
+    cli.main(["places", str(csv), "--limit=7", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    places = gi.places.load(csv).head(7)
+    assert (told["places"], told["share_a_name"]) == (7, 0)
+    assert told["lon"] == [places.geometry.x.min(), places.geometry.x.max()]
+    assert told["columns"] == [*places.columns]
+    cli.main(["capture", "toponym", str(csv), "--layers=2", "--out", str(tmp_path / "a.zarr")])
+    capsys.readouterr()
+    out = tmp_path / "probe"
+    cli.main(["probe", str(tmp_path / "a.zarr"), "--cv=random", "--out", str(out), "--json"])
+    (row,) = json.loads(capsys.readouterr().out)
+    report = gi.probes.Report.read(out)
+    assert (row["split"], row["layer"]) == ("random", 2)
+    assert row["r2"] == pytest.approx(report.best("random")["r2"], rel=1e-12)

@@ -30,6 +30,7 @@ def show_places(
     countries: str | list[str] | None = None,
     limit: int | None = None,
     out: str | None = None,
+    json: bool = False,
 ) -> None:
     """Show what is read from a table of places, and write it as GeoParquet if wanted.
 
@@ -39,6 +40,7 @@ def show_places(
         countries: Keep these countries, such as FR,IT.
         limit: Keep the first so many; GeoNames has the most populous first.
         out: A .parquet file to write.
+        json: Print how many there are, and where, as JSON.
     """
     from geointerp import places as rooms
 
@@ -53,15 +55,28 @@ def show_places(
         artefacts.refuse_existing(Path(out))
     found = rooms.load(places, **filters)
     lon, lat = rooms.lon_lat(found)
-    print(found.drop(columns=found.geometry.name).assign(lon=lon, lat=lat).head(10).to_string())
-    print(
-        f"{len(found)} places, {found['name'].duplicated(keep=False).sum()} share a name with "
-        f"another; lon {lon.min():.2f} to {lon.max():.2f}, lat {lat.min():.2f} to {lat.max():.2f}"
-    )
+    _tell(found, lon, lat, json=json)
     if out is not None:
         about = {"function": "geointerp.places.load", "source": places, **filters}
         artefacts.write_file(Path(out), found.to_parquet, "Places", about)
         print(out)
+
+
+def _tell(found: Any, lon: Any, lat: Any, *, json: bool) -> None:
+    """How many places there are, where, and the first of them."""
+    from json import dumps
+
+    shared = int(found["name"].duplicated(keep=False).sum())
+    if json:
+        extent = {"lon": [lon.min(), lon.max()], "lat": [lat.min(), lat.max()]}
+        about = {"places": len(found), "share_a_name": shared, **extent}
+        print(dumps({**about, "columns": [*map(str, found.columns)]}, indent=2, ensure_ascii=False))
+        return
+    print(found.drop(columns=found.geometry.name).assign(lon=lon, lat=lat).head(10).to_string())
+    print(
+        f"{len(found)} places, {shared} share a name with another; "
+        f"lon {lon.min():.2f} to {lon.max():.2f}, lat {lat.min():.2f} to {lat.max():.2f}"
+    )
 
 
 def list_sites(

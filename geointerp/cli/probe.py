@@ -25,6 +25,7 @@ def probe_layers(
     controls: bool | list[str] = True,
     device: str = "cpu",
     seed: int = 0,
+    json: bool = False,
 ) -> None:
     """Probe every layer for coordinates or something else, beside its controls.
 
@@ -42,6 +43,7 @@ def probe_layers(
             n-grams, without the name, shuffled targets, as in "[untrained,bag of tokens]".
         device: Where the regressions are solved, cpu or cuda.
         seed: Of the folds, the untrained weights, the shuffle and the intervals.
+        json: Print the summary as JSON.
     """
     from geointerp import activations, probes
     from geointerp.models import chosen_device
@@ -67,6 +69,9 @@ def probe_layers(
         opened, target=target, cv=splits, controls=controls, device=device, seed=seed
     )
     report.save(out)
+    if json:
+        print(report.summary.to_json(orient="records", indent=2, double_precision=15))
+        return
     kept = ["source", "split", "layer", report.main, "low", "high", "median_km", "n"]
     table = report.table[[column for column in kept if column in report.table]]
     print(table.round(3).to_string(index=False))

@@ -6,11 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from geointerp import artefacts
-from geointerp.cli.reading import countries_of, csv_of, numbers
+from geointerp.cli.reading import (
+    check_seed,
+    context_of,
+    countries_of,
+    csv_of,
+    numbers,
+    words,
+)
 from geointerp.errors import InputError
 
 # columns that ratings and their prompts add to the places
-_RATED = ("rating", "mode", "entropy", "mass", "prompt", "address", "n_nearby")
+_RATED = (
+    *("rating", "mode", "entropy", "mass", "unseen", "text", "n_read", "reason"),
+    *("prompt", "address", "n_nearby"),
+)
 
 
 def predict_ratings(
@@ -19,31 +29,77 @@ def predict_ratings(
     *,
     task: str,
     out: str = "run/ratings.csv",
+    context: str = "gazetteer",
+    language: str | None = None,
+    user_agent: str | None = None,
+    leave_out: str | list[str] = "",
+    instruction: str = "",
+    method: str = "expectation",
+    samples: int = 5,
+    temperature: float = 1.0,
+    max_new_tokens: int = 32,
+    chat: bool = False,
+    answer: str = "",
+    server: str | None = None,
+    endpoint: str = "chat",
+    key: str | None = None,
+    journal: str | None = None,
+    per_minute: float | None = None,
+    estimate: bool = False,
+    prices: list[float] | None = None,
     min_population: int | None = None,
     countries: str | list[str] | None = None,
     limit: int | None = None,
     dtype: str = "float32",
     device: str | None = None,
     trust_remote_code: bool = False,
+    seed: int = 0,
 ) -> None:
-    """Have a model rate places from 0.0 to 9.9, from GeoLLM prompts with GeoNames context.
+    """Have a model rate places from 0.0 to 9.9, from GeoLLM prompts with map context.
 
     Args:
-        model: As for `geointerp capture`.
+        model: As for `geointerp capture`. With --server, the model's name there.
         places: As for `geointerp places`.
         task: What is rated, such as "Population Density".
         out: A new .csv file, a row per place.
+        context: gazetteer (the cities of GeoNames), an OpenStreetMap file such as
+            region.osm.pbf, another table of named places, or nominatim, which is asked over
+            the network, a place in two seconds.
+        language: Of names in an OpenStreetMap file or at Nominatim, such as en.
+        user_agent: For nominatim, names your application and how to reach you.
+        leave_out: Of coordinates, address and nearby, what the prompt goes without.
+        instruction: Before the prompt, zero-shot, chain-of-thought or a text of your own.
+        method: expectation or mode of the whole distribution over ratings, or greedy or sample,
+            which read a rating in what the model writes.
+        samples: Texts for each place (sample).
+        temperature: Of the samples.
+        max_new_tokens: Length of a text at most (greedy, sample).
+        chat: Put the prompt into the model's chat template; a server does so by itself.
+        answer: How the assistant's answer begins (chat), such as "My answer is ".
+        server: Address of an OpenAI-compatible server, such as http://localhost:8000/v1.
+        endpoint: chat or completions, of the server.
+        key: Name of the environment variable that holds the server's key, if it wants one.
+        journal: A file in which the server's answers are kept as they come, so that none is
+            asked for twice; the name of --out with .answers.sqlite if not given.
+        per_minute: Requests to the server, at most.
+        estimate: Say what is still to be asked of the server, and ask nothing.
+        prices: For the estimate, of a million tokens of prompts and of answers, as [0.15,0.60].
         min_population: As for `geointerp places`.
         countries: As for `geointerp places`.
         limit: As for `geointerp places`.
         dtype: As for `geointerp capture`.
         device: As for `geointerp capture`.
         trust_remote_code: Run Python code that comes with the model.
+        seed: Of the samples.
     """
     from geointerp import geollm, models
     from geointerp import places as rooms
 
+    check_seed(seed)
     artefacts.refuse_existing(Path(out))
+    _check_together(server, chat, estimate, key, journal)
+    if prices is not None and len(prices) != 2:
+        raise InputError(f"--prices has {len(prices)} numbers; it must have two, as [0.15,0.60].")
     filters: dict[str, Any] = {
         "min_population": min_population,
         "countries": countries_of(countries),
@@ -54,31 +110,76 @@ def predict_ratings(
         raise InputError(
             f"{places}: it has a column '{column}', which the ratings add; rename or drop it."
         )
-    asked = geollm.prompts(found, task=task, context=geollm.Gazetteer())
-    loaded = models.load(model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
-    ratings = geollm.predict(loaded, asked)
+    asked = geollm.prompts(
+        found,
+        task=task,
+        context=context_of(context, language=language, user_agent=user_agent),
+        leave_out=words(leave_out),
+        instruction=geollm.INSTRUCTIONS.get(instruction, instruction),
+    )
+    options: dict[str, Any] = {"method": method, "seed": seed, "samples": samples}
+    options |= {"temperature": temperature, "max_new_tokens": max_new_tokens}
+    if server is None:
+        loaded: Any = models.load(
+            model, device=device, dtype=dtype, trust_remote_code=trust_remote_code
+        )
+        options["chat"] = geollm.Chat(answer=answer) if chat else None
+    else:
+        loaded = geollm.Server(
+            server,
+            model,
+            key=key,
+            endpoint=endpoint,
+            per_minute=per_minute,
+            journal=journal or f"{out}.answers.sqlite",
+        )
+        if estimate:
+            known = None if prices is None else (prices[0], prices[-1])
+            for name, value in loaded.estimate(asked, prices=known, **options)._asdict().items():
+                print(f"{name}: {value}")
+            return
+    ratings = geollm.predict(loaded, asked, **options)
     lon, lat = rooms.lon_lat(found)
     table = found.drop(columns=found.geometry.name).assign(lon=lon, lat=lat)
     about = {
         "function": "geointerp.geollm.predict",
         "model": model,
+        "server": server,
         "places": places,
         **filters,
         "task": task,
+        **{name: value for name, value in options.items() if name != "chat"},
+        "chat": chat,
+        "leave_out": leave_out,
+        "instruction": instruction,
         "dtype": dtype,
         "context": asked.attrs["attribution"],
     }
     artefacts.write_file(Path(out), table.join(ratings).join(asked).to_csv, "Ratings", about)
     print(ratings.describe().to_string())
+    print(out)
 
 
-def score_ratings(ratings: str, *, truth: str, log10: bool = False) -> None:
+def _check_together(
+    server: str | None, chat: bool, estimate: bool, key: str | None, journal: str | None
+) -> None:
+    """Refuse options that only a server, or only a local model, could follow."""
+    if server is not None and chat:
+        raise InputError("--chat is for a local model; a server's chat endpoint is one by itself.")
+    if server is None:
+        for option, given in (("estimate", estimate), ("key", key), ("journal", journal)):
+            if given:
+                raise InputError(f"--{option} is for a server; say which by --server.")
+
+
+def score_ratings(ratings: str, *, truth: str, log10: bool = False, json: bool = False) -> None:
     """Score ratings against a column of the same file.
 
     Args:
         ratings: A .csv file that `geointerp predict` wrote.
         truth: Name of a numeric column in it, such as population.
         log10: Take the truth's decimal logarithm first; it must then be above 0.
+        json: Print them as JSON.
     """
     import numpy as np
 
@@ -93,5 +194,9 @@ def score_ratings(ratings: str, *, truth: str, log10: bool = False) -> None:
         if (known <= 0).any():
             raise InputError(f"{path}: column '{truth}' has values of 0 or less; they have no log.")
         known = np.log10(known)
-    for name, value in geollm.score(rating, known).items():
+    scores = geollm.score(rating, known)
+    if json:
+        print(scores.to_json(indent=2))
+        return
+    for name, value in scores.items():
         print(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}")

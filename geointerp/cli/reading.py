@@ -78,6 +78,24 @@ def one_layer(acts: Any, layer: int) -> Any:
     return acts.sel(layer=layer)
 
 
+def context_of(given: str, *, language: str | None, user_agent: str | None) -> Any:
+    """What prompts are written from: GeoNames, a file, or Nominatim."""
+    from geointerp import geollm
+
+    if given == "nominatim":
+        if user_agent is None:
+            raise InputError(
+                "--context nominatim needs --user-agent, which names your application and how to "
+                'reach you, such as "my study (me@example.org)".'
+            )
+        return geollm.Nominatim(user_agent=user_agent, language=language)
+    if given == "gazetteer":
+        return geollm.Gazetteer()
+    if any(part in (".osm", ".pbf") for part in Path(given).suffixes):
+        return geollm.OsmFile(given, language=language)
+    return geollm.PlacesTable(given)
+
+
 def anndata_of(path: Path) -> Any:
     """Features from a file."""
     import anndata

@@ -17,7 +17,7 @@ from geointerp.errors import InputError
 _NOISY = ("anndata", "httpx", "huggingface_hub", "matplotlib", "sae_lens", "transformers")
 
 # options that are true where they stand alone
-_FLAGS = ("--json", "--trust_remote_code")
+_FLAGS = ("--chat", "--estimate", "--json", "--trust_remote_code")
 
 
 def run(

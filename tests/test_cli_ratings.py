@@ -1,0 +1,91 @@
+import json
+
+import endpoints
+import osm_files
+import pandas as pd
+import pytest
+from test_cli import card, fails
+
+from geointerp import cli
+from geointerp.cli import ratings
+
+
+@pytest.fixture
+def csv(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("name,lat,lon\nAltdorf,46.88,8.64\nBürglen,46.87,8.67\n")
+    return path
+
+
+@pytest.fixture
+def osm(tmp_path):
+    region = osm_files.Region()
+    region.place("Altdorf", 8.64, 46.88, **{"name:en": "Old Village"})
+    region.place("Seedorf", 8.61, 46.88)
+    return region.write(tmp_path / "uri.osm.pbf", box=(8, 46, 9, 47))
+
+
+def test_prompts_come_from_a_file_in_the_wanted_language(csv, osm, tmp_path):
+    out = tmp_path / "r.csv"
+    options = ["--context", str(osm), "--language", "en", "--leave-out", "address,coordinates"]
+    cli.main(["predict", "toponym", str(csv), "--task=GDP", "--out", str(out), *options])
+    table = pd.read_csv(out, index_col=0)
+    assert table["prompt"].iloc[0] == (
+        'Nearby Places:\n"\n0.0 km North: Old Village\n2.3 km West: Seedorf\n"\n\n'
+        "GDP (On a Scale from 0.0 to 9.9): "
+    )
+    assert card(tmp_path, "r.csv")["context"] == "© OpenStreetMap contributors, ODbL 1.0"
+    assert set(table.columns) - {"name", "lon", "lat"} <= set(ratings._RATED)
+
+
+def test_a_server_is_asked_once_and_its_answers_are_kept(csv, tmp_path, capsys):
+    out = tmp_path / "r.csv"
+    with endpoints.serving(lambda request: endpoints.say("My answer is 7.3")) as (url, log):
+        command = ["predict", "some-model", str(csv), "--task=GDP", "--server", url]
+        command += ["--method=greedy", "--instruction=zero-shot"]
+        cli.main([*command, "--out", str(out), "--estimate", "--prices=[2,4]"])
+        told = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+        assert (told["requests"], told["completion_tokens"]) == ("2", "64")
+        cost = (2 * float(told["prompt_tokens"]) + 4 * 64) / 1e6
+        assert float(told["cost"]) == pytest.approx(cost)
+        assert not log
+        assert not out.exists()
+        cli.main([*command, "--out", str(out)])
+        assert pd.read_csv(out)["rating"].tolist() == [7.3, 7.3]
+        assert len(log) == 2
+        assert all(asked.prompt.startswith("You will be given data") for asked in log)
+        # the same again, into another file: the journal has it all
+        again = ["--out", str(tmp_path / "s.csv"), "--journal", f"{out}.answers.sqlite"]
+        cli.main([*command, *again])
+        assert len(log) == 2
+    made = card(tmp_path, "r.csv")
+    assert (made["model"], made["server"], made["method"]) == ("some-model", url, "greedy")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--server=http://127.0.0.1:9/v1", "--chat"], "--chat is for a local model"),
+        (["--estimate"], "--estimate is for a server; say which by --server."),
+        (["--key=KEY"], "--key is for a server"),
+        (["--journal=j.sqlite"], "--journal is for a server"),
+        (["--prices=[1]"], "--prices has 1 numbers; it must have two"),
+        (["--context=nominatim"], "--context nominatim needs --user-agent"),
+        (["--context=none.osm.pbf"], "none.osm.pbf: there is no such file."),
+        (["--context=none.csv"], "no such file"),
+        (["--leave-out=adress"], "leave_out holds 'adress'"),
+        (["--seed=-1"], "seed is -1"),
+    ],
+)
+def test_what_predict_refuses(csv, tmp_path, capsys, options, said):
+    out = tmp_path / "r.csv"
+    assert said in fails(capsys, "predict", "none", csv, "--task=X", "--out", out, *options)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["p.csv"]
+
+
+def test_scores_as_json(tmp_path, capsys):
+    path = tmp_path / "r.csv"
+    path.write_text("place,rating,population\na,1.0,10\nb,2.0,100\nc,3.0,1000\nd,,5\n")
+    cli.main(["score", str(path), "--truth=population", "--log10=true", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    assert (told["n"], told["n_missing"], told["spearman"]) == (3, 1, pytest.approx(1))
