@@ -68,7 +68,7 @@ def test_the_whole_line_from_the_shell(csv, tmp_path):
     assert "index.html" in step("atlas", "run")
     step("predict", "toponym", csv, "--task", "Population", "--limit", "20")
     columns = pd.read_csv(tmp_path / "run" / "ratings.csv", index_col=0).columns
-    assert {*ratings._RATED, "name", "population", "lon", "lat"} <= set(columns)
+    assert {"rating", "mass", "prompt", "name", "population", "lon", "lat"} <= set(columns)
     assert card(tmp_path / "run", "ratings.csv")["task"] == "Population"
     assert "spearman" in step(
         "score", "run/ratings.csv", "--truth", "population", "--log10", "true"
@@ -530,7 +530,9 @@ def test_predict_adds_what_it_says(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(gi.geollm.Gazetteer, "attribution", "nobody")
     cli.main(["predict", "toponym", str(path), "--task=Population", "--out", str(out)])
     table = pd.read_csv(out, index_col=0)
-    assert table.columns.tolist() == ["name", "lon", "lat", *ratings._RATED]
+    added = ["rating", "mode", "entropy", "mass", "prompt", "address", "n_nearby"]
+    assert table.columns.tolist() == ["name", "lon", "lat", *added]
+    assert set(added) <= set(ratings._RATED)
     made = card(tmp_path, "r.csv")
     assert (made["model"], made["places"], made["task"]) == ("toponym", str(path), "Population")
     assert made["context"] == "nobody"
