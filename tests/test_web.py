@@ -133,6 +133,7 @@ def gaps(log):
         "my study, no contact",
         "python-requests/2.31.0",
         "python-requests/2.31.0 (jane@university.edu)",
+        "geopy (jane@university.edu)",
         "Mozilla/5.0 (https://university.edu)",
         "jane@university.edu",
         "study/1.0 (jane@university.edu)\r\nX: y",
@@ -147,7 +148,12 @@ def test_a_user_agent_must_name_application_and_contact(kind, agent):
 
 
 @pytest.mark.parametrize(
-    "agent", ["my-study/1.0 (jane@university.edu)", "geointerp; https://university.edu/~jane"]
+    "agent",
+    [
+        "my-study/1.0 (jane@university.edu)",
+        "geointerp; https://university.edu/~jane",
+        "python-of-the-nile/2 (jane@university.edu)",
+    ],
 )
 def test_a_user_agent_that_names_both_is_taken(agent):
     assert Nominatim(user_agent=agent).client.user_agent == agent
@@ -224,7 +230,9 @@ def test_a_point_must_be_on_the_globe(ask, lon, lat):
 def test_a_harvest_is_refused_before_it_begins():
     with serving(address_of) as (url, log):
         context = own(Nominatim, url, max_points=3, min_interval=0)
-        with pytest.raises(InputError, match="4 points are to be asked for, and at most 3 .*OsmFile"):
+        with pytest.raises(
+            InputError, match=r"4 points are to be asked for, and at most 3 .*OsmFile"
+        ):
             context.address(lon=np.zeros(4), lat=np.arange(4))
         assert log == []
         context.address(lon=np.zeros(3), lat=np.arange(3))

@@ -9,8 +9,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from geointerp.geollm import web
+from geointerp.geollm.extract import ATTRIBUTION
 from geointerp.geollm.overpass import Overpass
-from geointerp.geollm.web import INTERVAL, MAX_POINTS, Client, Question, Trouble
+from geointerp.geollm.trouble import Trouble
+from geointerp.geollm.web import INTERVAL, MAX_POINTS, Client, Question
 
 # the parts of an address that GeoLLM leaves out: numbers, postcodes, codes, ISO3166-2-lvl4
 _LEFT_OUT = ("-", "number", "code")
@@ -67,7 +69,7 @@ class Nominatim:
     https://operations.osmfoundation.org/policies/nominatim/
     """
 
-    attribution = web.ATTRIBUTION
+    attribution = ATTRIBUTION
 
     def __init__(
         self,

@@ -14,7 +14,9 @@ from numpy.typing import ArrayLike
 
 from geointerp.geollm import web
 from geointerp.geollm.context import NEARBY, RADIUS_KM, PlaceIndex
-from geointerp.geollm.web import INTERVAL, MAX_POINTS, Client, Question, Trouble
+from geointerp.geollm.extract import ATTRIBUTION
+from geointerp.geollm.trouble import Trouble
+from geointerp.geollm.web import INTERVAL, MAX_POINTS, Client, Question
 
 # half of GeoLLM's sample prompts have their tenth place within 5 km, seven of eight within 20 km
 _WIDENING_KM = (5, 20, RADIUS_KM)
@@ -74,7 +76,7 @@ class Overpass:
     https://dev.overpass-api.de/overpass-doc/en/preface/commons.html
     """
 
-    attribution = web.ATTRIBUTION
+    attribution = ATTRIBUTION
 
     def __init__(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email.utils
 import http.client
 import json
 import logging
@@ -22,12 +21,13 @@ from numpy.typing import ArrayLike
 from geointerp.errors import InputError
 from geointerp.geollm import journal
 from geointerp.geollm.journal import Journal
+from geointerp.geollm.templates import one_line
+from geointerp.geollm.trouble import Trouble, passes, retry_after
 from geointerp.geollm.turns import LONGEST_REST, Turns, cache_folder
 from geointerp.progress import track
 
 log = logging.getLogger(__name__)
 
-ATTRIBUTION = "© OpenStreetMap contributors, ODbL 1.0"
 INTERVAL = 1.0
 MAX_POINTS = 1000
 TRIES = 6
@@ -45,33 +45,12 @@ _PUBLIC = (
     "maps.mail.ru",
 )
 
-# what may be otherwise the next time: the rest of 4xx is the request's own fault
-_PASSING = (408, 425, 429)
-
 _CONTACT = re.compile(r"[^\s@<>()]+@[^\s@<>()]+\.\w+|https?://[^\s/<>()]+\.\w\S*")
 _LIBRARY = re.compile(
-    r"(python|requests|urllib|httpx|aiohttp|geopy|osmnx|overpy|curl|wget|mozilla|java|okhttp|go-http)"
-    r"\b",
+    r"(python(-requests|-urllib|-httpx)?|requests|urllib3?|httpx|aiohttp|geopy|osmnx|overpy|curl"
+    r"|wget|mozilla|java|okhttp|go-http-client)\s*(/|\(|$)",
     re.IGNORECASE,
 )
-
-
-class Trouble(Exception):
-    """A request that was not answered.
-
-    Parameters
-    ----------
-    what : str
-        Goes on from "the server": "answers 429", say.
-    passing : bool
-        Whether the same request may be answered another time.
-    rest : float
-        The seconds for which the server wants to be left alone.
-    """
-
-    def __init__(self, what: str, *, passing: bool = True, rest: float = 0.0) -> None:
-        super().__init__(what)
-        self.passing, self.rest = passing, rest
 
 
 class Question(NamedTuple):
@@ -214,7 +193,7 @@ class Client:
             raise InputError(f"{self.url}: the server {trouble}; {kept}.") from None
         # many machines that fail together should not come back together
         jitter = int(name[tried : tried + 8], 16) / 16**8
-        rest = max(trouble.rest, BACK_OFF * 2 ** (tried - 1) * (1 + jitter))
+        rest = max(trouble.wait or 0.0, BACK_OFF * 2 ** (tried - 1) * (1 + jitter))
         self._turns.rest(rest)
         if rest > LONGEST_REST:
             raise InputError(
@@ -304,6 +283,11 @@ def text(value: Any) -> str:
     return value.encode("utf-8", "replace").decode()
 
 
+def said(what: object) -> str:
+    """What somebody else says, on one short line."""
+    return one_line(str(what))[:200] or type(what).__name__
+
+
 def _refusal(error: urllib.error.HTTPError) -> Trouble:
     """What a status other than 200 says."""
     what = f"answers {error.code}"
@@ -314,26 +298,9 @@ def _refusal(error: urllib.error.HTTPError) -> Trouble:
         what += " https://operations.osmfoundation.org/policies/nominatim/ or its like"
     return Trouble(
         what,
-        passing=error.code in _PASSING or error.code >= 500,
-        rest=_retry_after(error.headers.get("Retry-After")),
+        passing=passes(error.code),
+        wait=retry_after(error.headers.get("Retry-After")),
     )
-
-
-def _retry_after(value: str | None) -> float:
-    """Seconds that a Retry-After header asks for: a number, or a date (RFC 9110, 10.2.3)."""
-    try:
-        seconds = float(value or 0)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(str(value)).timestamp() - time.time()
-        except ValueError:
-            return 0.0
-    return max(seconds, 0.0) if math.isfinite(seconds) else 0.0
-
-
-def said(what: object) -> str:
-    """What somebody else says, on one short line."""
-    return " ".join(str(what).split())[:200] or type(what).__name__
 
 
 def _host(url: str) -> tuple[str, bool]:
@@ -356,13 +323,13 @@ def _host(url: str) -> tuple[str, bool]:
 
 
 def _check_user_agent(user_agent: str) -> None:
-    said = (
+    right = (
         "it must name your application and how to reach you, such as "
         "'my-study/1.0 (jane@university.edu)'; the servers block who does not."
     )
     if not (isinstance(user_agent, str) and user_agent.isascii() and user_agent.isprintable()):
-        raise InputError(f"user_agent is {user_agent!r}, no line of ASCII; {said}")
+        raise InputError(f"user_agent is {user_agent!r}, no line of ASCII; {right}")
     if not _CONTACT.search(user_agent):
-        raise InputError(f"user_agent is {user_agent!r}, which holds no contact; {said}")
+        raise InputError(f"user_agent is {user_agent!r}, which holds no contact; {right}")
     if not re.search("[A-Za-z]{2}", _CONTACT.sub("", user_agent)) or _LIBRARY.match(user_agent):
-        raise InputError(f"user_agent is {user_agent!r}, which names no application; {said}")
+        raise InputError(f"user_agent is {user_agent!r}, which names no application; {right}")
