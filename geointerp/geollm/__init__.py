@@ -10,7 +10,9 @@ from geointerp.geollm.costs import Estimate
 from geointerp.geollm.distribution import distribution
 from geointerp.geollm.examples import Examples
 from geointerp.geollm.gazetteer import Gazetteer, PlacesTable
+from geointerp.geollm.nominatim import Nominatim
 from geointerp.geollm.osm import OsmFile
+from geointerp.geollm.overpass import Overpass
 from geointerp.geollm.prompting import prompts
 from geointerp.geollm.rating import predict
 from geointerp.geollm.scoring import score
@@ -25,7 +27,9 @@ __all__ = [
     "Estimate",
     "Examples",
     "Gazetteer",
+    "Nominatim",
     "OsmFile",
+    "Overpass",
     "PlaceIndex",
     "PlacesTable",
     "Server",

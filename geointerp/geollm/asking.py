@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import email.utils
 import ipaddress
 import json
 import logging
-import math
 import os
 import threading
 import time
@@ -18,6 +16,7 @@ from typing import Any
 from geointerp.errors import InputError
 from geointerp.geollm.journal import Journal
 from geointerp.geollm.templates import one_line
+from geointerp.geollm.trouble import Trouble, passes, retry_after
 from geointerp.geollm.wire import Api, Body
 
 log = logging.getLogger(__name__)
@@ -28,30 +27,9 @@ LONGEST_WAIT = 600.0
 LARGEST = 64 * 2**20
 _EXPLAINED = 10_000
 
-# what may be otherwise the next time: the rest of 4xx is the request's own fault
-_PASSING = (408, 409, 425, 429)
-
 
 class Stopped(Exception):
     """The run was given up while this request waited for its turn."""
-
-
-class _Trouble(Exception):
-    """A request that was not answered.
-
-    Parameters
-    ----------
-    what : str
-        Goes on from "the server": "answers 429", say.
-    passing : bool
-        Whether the same request may be answered another time.
-    wait : float, optional
-        The seconds that the server asks everybody to wait.
-    """
-
-    def __init__(self, what: str, *, passing: bool = True, wait: float | None = None) -> None:
-        super().__init__(what)
-        self.passing, self.wait = passing, wait
 
 
 class Pace:
@@ -166,14 +144,14 @@ class Asker(AbstractContextManager["Asker"]):
         for tried in range(1, TRIES + 1):
             try:
                 answer = self._once(body, read)
-            except _Trouble as trouble:
+            except Trouble as trouble:
                 self._bear(trouble, tried)
             else:
                 self._answers.put(name, answer)
                 return answer
         raise AssertionError("the last try raises")
 
-    def _bear(self, trouble: _Trouble, tried: int) -> None:
+    def _bear(self, trouble: Trouble, tried: int) -> None:
         """Wait until a request may be tried again, or give it up in one sentence."""
         url, where = self._api.url, self._answers.path
         kept = f"; what was answered is kept{f' in {where}' if where else ''}"
@@ -209,21 +187,21 @@ class Asker(AbstractContextManager["Asker"]):
             ) as response:
                 raw = response.http_response.extensions["read"]
         except openai.APITimeoutError:
-            raise _Trouble(f"does not answer within {self._timeout:g} s") from None
+            raise Trouble(f"does not answer within {self._timeout:g} s") from None
         except openai.APIConnectionError as error:
-            raise _Trouble(f"cannot be reached, or hangs up ({_cause(error)})") from None
+            raise Trouble(f"cannot be reached, or hangs up ({_cause(error)})") from None
         text = self._clean(raw)
         try:
             told = json.loads(text)
             if isinstance(told, Mapping) and told.get("error"):
-                raise _Trouble(f"answers an error ({_message(text)})")
+                raise Trouble(f"answers an error ({_message(text)})")
             return read(told)
         except InputError as error:
             raise InputError(f"{self._api.url}: {error}") from None
         except json.JSONDecodeError:
-            raise _Trouble("gives no JSON") from None
+            raise Trouble("gives no JSON") from None
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            raise _Trouble(f"gives an answer of another shape ({type(error).__name__})") from None
+            raise Trouble(f"gives an answer of another shape ({type(error).__name__})") from None
 
     def _receive(self, response: Any) -> None:
         """Read an answer as long as it is neither too long nor too slow.
@@ -237,14 +215,14 @@ class Asker(AbstractContextManager["Asker"]):
             if not good and len(raw) > _EXPLAINED:
                 break
             if len(raw) > LARGEST:
-                raise _Trouble(f"sends more than {LARGEST // 2**20} MB")
+                raise Trouble(f"sends more than {LARGEST // 2**20} MB")
             if time.monotonic() > end:
-                raise _Trouble(f"has not done answering after {self._timeout:g} s")
+                raise Trouble(f"has not done answering after {self._timeout:g} s")
         if not good:
             raise self._refusal(response, _message(self._clean(bytes(raw))))
         response.extensions["read"] = bytes(raw)
 
-    def _refusal(self, response: Any, said: str) -> _Trouble:
+    def _refusal(self, response: Any, said: str) -> Trouble:
         status = response.status_code
         what = f"answers {status}" + (f" ({said})" if said else "")
         if status in (401, 403):
@@ -252,10 +230,10 @@ class Asker(AbstractContextManager["Asker"]):
             what += f"; its key is read from {name}" if name else "; it was asked without a key"
         elif status == 404:
             what += "; the url usually ends with /v1"
-        return _Trouble(
+        return Trouble(
             what,
-            passing=status in _PASSING or status >= 500,
-            wait=_retry_after(response.headers.get("retry-after")),
+            passing=passes(status),
+            wait=retry_after(response.headers.get("retry-after")),
         )
 
     def _clean(self, raw: bytes) -> str:
@@ -277,20 +255,6 @@ def _message(text: str) -> str:
     except (ValueError, RecursionError):
         pass
     return one_line(text)[:200].rstrip(". ")
-
-
-def _retry_after(value: str | None) -> float | None:
-    """Seconds that a Retry-After header asks for: a number, or a date (RFC 9110, 10.2.3)."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
-            return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
 def _cause(error: BaseException) -> str:

@@ -1,4 +1,4 @@
-"""Journals: the answers of a language model, kept as they come."""
+"""Journals: answers of servers, kept as they come."""
 
 from __future__ import annotations
 
