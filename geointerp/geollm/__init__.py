@@ -11,6 +11,7 @@ from geointerp.geollm.distribution import distribution
 from geointerp.geollm.examples import Examples
 from geointerp.geollm.gazetteer import Gazetteer, PlacesTable
 from geointerp.geollm.osm import OsmFile
+from geointerp.geollm.labels import Labels
 from geointerp.geollm.prompting import prompts
 from geointerp.geollm.rating import predict
 from geointerp.geollm.scoring import score
@@ -26,6 +27,7 @@ __all__ = [
     "Examples",
     "Gazetteer",
     "OsmFile",
+    "Labels",
     "PlaceIndex",
     "PlacesTable",
     "Server",

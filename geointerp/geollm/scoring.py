@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from geointerp.errors import InputError
+from geointerp.geollm.labels import numbers
 
 
 def score(ratings: pd.DataFrame | pd.Series, truth: pd.Series) -> pd.Series:
@@ -51,7 +52,7 @@ def score(ratings: pd.DataFrame | pd.Series, truth: pd.Series) -> pd.Series:
         ratings = ratings["rating"]
     if not isinstance(truth, pd.Series):
         raise InputError(f"truth is a {type(truth).__name__}; it must be a Series with an index.")
-    rated, known = _numbers(ratings, "ratings"), _numbers(truth, "truth")
+    rated, known = numbers(ratings, "ratings"), numbers(truth, "truth")
     unknown = rated.index[~rated.index.isin(known.index)]
     if len(unknown):
         raise InputError(
@@ -83,22 +84,6 @@ def score(ratings: pd.DataFrame | pd.Series, truth: pd.Series) -> pd.Series:
         },
         dtype=object,
     )
-
-
-def _numbers(values: pd.Series, what: str) -> pd.Series:
-    if not values.index.is_unique:
-        twice = values.index[values.index.duplicated()][0]
-        raise InputError(f"{what}: the index holds {twice!r} more than once.")
-    try:
-        numbers = pd.to_numeric(values).astype(float)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{what}: not every value is a number: {error}.") from error
-    for bad in np.flatnonzero(np.isinf(numbers)):
-        raise InputError(
-            f"{what}: row {values.index[bad]!r} is {numbers.iloc[bad]}; "
-            "it must be finite, or missing."
-        )
-    return numbers
 
 
 def _constant(values: np.ndarray) -> bool:
