@@ -4,6 +4,7 @@ After Manvi et al. (2024), GeoLLM: Extracting Geospatial Knowledge from Large La
 Models, ICLR, arXiv:2310.06213.
 """
 
+from geointerp.geollm import truth
 from geointerp.geollm.chat import Chat
 from geointerp.geollm.context import Context, PlaceIndex
 from geointerp.geollm.costs import Estimate
@@ -35,4 +36,5 @@ __all__ = [
     "predict",
     "prompts",
     "score",
+    "truth",
 ]
