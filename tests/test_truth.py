@@ -172,7 +172,7 @@ def brute(path, lon, lat, km):
         )
         crs = pyproj.CRS.from_wkt(file.crs.to_wkt())
     to = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-    to_lon, to_lat = to.transform(across, up)
+    to_lon, to_lat = (np.where(np.isinf(v), np.nan, v) for v in to.transform(across, up))
     area = np.cos(np.radians(to_lat))
     if not crs.is_geographic:
         area = 1 / pyproj.Proj(crs).get_factors(to_lon, to_lat).areal_scale
@@ -200,6 +200,12 @@ GRIDS = {
         from_origin(-20_037_508.342789, 2e7, 667_916.944760, 5e5),
         (80, 60),
         3000,
+    ),
+    "fine Mercator": (
+        "EPSG:3857",
+        from_origin(-20_037_508.342789, 1.5e6, 20_037.508342789, 3e4),
+        (100, 2000),
+        1200,
     ),
     "equal area cylinder": (
         "EPSG:6933",
@@ -254,10 +260,10 @@ def test_what_has_no_data_is_no_part_of_sum_or_mean_and_is_told(tmp_path):
     known = np.array([1, 2, 4, 5, 6, 7, 9]) / 2 + 10
     np.testing.assert_allclose(found["truth"][:3], known.sum())
     assert found["n_cells"].tolist() == [7, 7, 7, 0]
-    # the raster covers 0.12 of a disc of 1,000 km, and two of its nine cells say nothing
+    # the raster covers 0.035 of a disc of 1,000 km, and two of its nine cells say nothing
     share = 9 * 111.195**2 * 7 / 9 / (np.pi * 1000**2)
     np.testing.assert_allclose(found["coverage"], [share, share, share, 0], atol=0.005)
-    assert found["reason"].tolist() == ["", "", "", "the raster has no data within 1000 km"]
+    assert found["reason"].tolist() == ["", "", "", "no cell's centre lies within 1000 km"]
     assert found.attrs["units"] == "persons"
     assert found.attrs["how"] == "sum"
     near = truth.from_raster(places, path, how="mean", km=30)

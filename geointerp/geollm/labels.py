@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 
 from geointerp.errors import InputError
-from geointerp.geollm.rating import RATINGS
+from geointerp.geollm.encoding import RATINGS
 
 KINDS = ("quantile", "magnitude")
 

@@ -49,8 +49,8 @@ def discs(
     -------
     table : DataFrame, n rows
         `sum` and `mean`, the latter weighted by the cells' areas on the globe, NaN without data;
-        `coverage`, the share of the disc's area that has data, to about 0.01 at an edge; `n_cells`, the cells with data;
-        `n_centres`, those with data or without.
+        `coverage`, the share of the disc's area that has data, to about 0.01 at an edge;
+        `n_cells`, the cells with data; `n_centres`, those with data or without.
     about : dict
         The band's `description` and `units`, None where the file does not say.
 

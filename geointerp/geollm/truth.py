@@ -143,8 +143,8 @@ def from_raster(
     DataFrame
         On the places' index: `truth`, with the band's scale and offset applied; `coverage`,
         the share of the disc's area that has data, below 1 at the raster's edge (there to
-        about 0.01) and where its cells say nothing: a sum is then of that share; `n_cells`, the cells with data; `reason`,
-        why the truth is NaN, or "".
+        about 0.01) and where its cells say nothing: a sum is then of that share; `n_cells`,
+        the cells with data; `reason`, why the truth is NaN, or "".
 
     Raises
     ------
