@@ -300,7 +300,8 @@ def _spread(*, lon: float, lat: float, km: float) -> Floats:
     reach = min(km / sphere.EARTH_RADIUS_KM, np.pi)
     # of a cap, what is even in height is even in area (Archimedes)
     drop = 2 * np.sin(reach / 2) ** 2 * (np.arange(_POINTS) + 0.5) / _POINTS
-    angle = np.append(2 * np.arcsin(np.sqrt(drop / 2)), np.full(64, reach))[:, None]
+    # between points on the edge itself the disc would bulge; these lie a little beyond it
+    angle = np.append(2 * np.arcsin(np.sqrt(drop / 2)), np.full(64, 1.01 * reach))[:, None]
     golden = np.pi * (3 - np.sqrt(5))
     way = np.append(golden * np.arange(_POINTS), 2 * np.pi * np.arange(64) / 64)[:, None]
     ahead = np.cos(way) * north + np.sin(way) * east

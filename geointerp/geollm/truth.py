@@ -75,8 +75,8 @@ def from_points(
     column : str, optional
         Of `points`; not needed to count them all.
     itself : bool
-        Whether points at the place itself, within a metre, count. If the places are among
-        the points and the model is told of neither, the truth at a place holds its own value.
+        Whether points at the place itself, within a metre, count: a city's own inhabitants
+        among those around it.
 
     Returns
     -------
