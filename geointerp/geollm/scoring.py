@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from geointerp.errors import InputError
-from geointerp.geollm import agreement
 from geointerp.geollm.pairs import constant, located, paired
 from geointerp.geollm.recalibration import Curve, recalibrated
 
@@ -143,6 +142,7 @@ def scores(
     Roberts, D. R. et al. (2017). Cross-validation strategies for data with temporal, spatial,
     hierarchical, or phylogenetic structure. Ecography 40, 913-929.
     """
+    from geointerp.geollm import agreement
     from geointerp.probes.intervals import Bootstrap
     from geointerp.probes.splits import BlockKFold, RandomKFold, labelled
 
