@@ -256,6 +256,34 @@ def test_rating_map_finds_places_by_their_index():
         plot.rating_map(places, ratings.iloc[[1]])
 
 
+def test_residual_map_is_pale_at_0_and_as_strong_on_either_side():
+    lon, lat = everywhere(200)
+    places = gpd.GeoDataFrame(geometry=gpd.points_from_xy(lon, lat), index=range(200), crs=4326)
+    residuals = pd.Series(np.random.default_rng(0).normal(size=200) - 0.5, places.index)
+    residuals[[7, 8, 9]] = -99, np.nan, 0
+    ax = plot.residual_map(places, residuals[::-1], label="difference of ranks")
+    unknown, dots = ax.collections[-2:]
+    np.testing.assert_allclose(unknown.get_offsets(), projected(lon, lat)[[8]], atol=1e-6)
+    order = residuals[::-1].dropna().abs().sort_values(kind="stable").index
+    np.testing.assert_allclose(dots.get_offsets(), projected(lon, lat)[order], atol=1e-6)
+    np.testing.assert_allclose(dots.get_array(), residuals[order])
+    low, high = dots.get_clim()
+    assert low == -high
+    # one outlier does not take the scale
+    assert high == pytest.approx(residuals.abs().quantile(0.98))
+    colors = dots.to_rgba([low, low / 2, 0, high / 2, high])
+    assert lightness(colors).argmax() == 2
+    assert lightness(colors)[[0, 1]] == pytest.approx(lightness(colors)[[4, 3]], abs=0.15)
+    assert colors[0, 2] > colors[0, 0]
+    assert colors[4, 0] > colors[4, 2]
+    high, below = (residuals > 0).sum(), (residuals < 0).sum()
+    assert ax.get_title() == f"{high} places too high, {below} too low"
+    with pytest.raises(InputError, match="residuals: there is no place '200'"):
+        plot.residual_map(places, pd.Series({200: 1.0}))
+    with pytest.raises(InputError, match="residuals: none of them"):
+        plot.residual_map(places, residuals[[8]])
+
+
 # ------------------------------------------------------------------------------------- curves
 
 

@@ -8,7 +8,14 @@ from geointerp.plot.clusters import lisa_map
 from geointerp.plot.curves import correlogram, r2_by_layer, recall_area, spectrum
 from geointerp.plot.fidelity import fidelity
 from geointerp.plot.globe import CENTER, equal_earth, outlines, world
-from geointerp.plot.maps import activation_map, arrow_map, error_map, probe_map, rating_map
+from geointerp.plot.maps import (
+    activation_map,
+    arrow_map,
+    error_map,
+    probe_map,
+    rating_map,
+    residual_map,
+)
 
 __all__ = [
     "CENTER",
@@ -24,6 +31,7 @@ __all__ = [
     "r2_by_layer",
     "rating_map",
     "recall_area",
+    "residual_map",
     "spectrum",
     "world",
 ]

@@ -20,6 +20,8 @@ CENTER = 11.0
 
 # sequential, monotonic in lightness, alike to colour-blind eyes; pale is little, dark is much
 SEQUENTIAL = "magma_r"
+# two such, from pale in the middle: blue is below nought, red above
+DIVERGING = "RdBu_r"
 SEA, LAND, BORDER, GRID, IDLE = "#f3f6f8", "#dfdfda", "#ffffff", "#e2e8ec", "#a9b0b5"
 
 
@@ -177,6 +179,20 @@ def colored(
     order = np.argsort(values, kind="stable")
     drawn = dots(ax, points[order], size=size, zorder=4, c=values[order], cmap=_shades())
     drawn.set_clim(*limits)
+
+
+def diverging(
+    ax: Axes,
+    points: NDArray[np.float64],
+    values: NDArray[np.float64],
+    *,
+    limit: float,
+    size: float = 5.0,
+) -> None:
+    """Draw dots in colours that say which side of 0 their values are on, the farthest on top."""
+    order = np.argsort(np.abs(values), kind="stable")
+    drawn = dots(ax, points[order], size=size, zorder=4, c=values[order], cmap=DIVERGING)
+    drawn.set_clim(-limit, limit)
 
 
 def colorbar(ax: Axes, label: str, **how: Any) -> None:

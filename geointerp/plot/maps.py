@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from geointerp import sphere
 from geointerp.errors import InputError
-from geointerp.plot.globe import IDLE, arcs, colorbar, colored, dots, projected, world
+from geointerp.plot.globe import IDLE, arcs, colorbar, colored, diverging, dots, projected, world
 
 if TYPE_CHECKING:
     import anndata
@@ -189,24 +190,70 @@ def rating_map(
     InputError
         Ratings of places that are not there, or no column of that name.
     """
-    from geointerp.places import lon_lat
-
     if isinstance(ratings, pd.DataFrame):
         if "rating" not in ratings.columns:
             raise InputError(f"ratings: there is no column 'rating' in {', '.join(ratings)}.")
         ratings = ratings["rating"]
-    rows = places.index.get_indexer(ratings.index)
-    if (rows < 0).any():
-        raise InputError(f"ratings: there is no place '{ratings.index[rows < 0][0]}'.")
-    values = ratings.to_numpy(float)
-    known = np.isfinite(values)
-    if not known.any():
-        raise InputError("ratings: none of them is a number.")
-    points = projected(*lon_lat(places))[rows]
-    ax = world(ax)
-    dots(ax, points[~known], color=IDLE, size=1.5, zorder=3)
-    limits = (float(values[known].min()), float(values[known].max()))
-    colored(ax, points[known], values[known], limits=limits, size=9)
+    ax, points, values = _known(world(ax), places, ratings, "ratings")
+    colored(ax, points, values, limits=(float(values.min()), float(values.max())), size=9)
     colorbar(ax, "rating")
-    ax.set_title(f"Ratings of {known.sum():,} places")
+    ax.set_title(f"Ratings of {len(values):,} places")
     return ax
+
+
+def residual_map(
+    places: gpd.GeoDataFrame,
+    residuals: pd.Series,
+    *,
+    label: str = "residual",
+    ax: Axes | None = None,
+) -> Axes:
+    """Map where a model rates places too high, and where too low.
+
+    Parameters
+    ----------
+    places : GeoDataFrame
+        As `geointerp.places.load` gives it.
+    residuals : Series
+        On the index of `places` or a part of it; above 0, in red, is too high. Such as
+        `geointerp.geollm.rank_residuals`, or ``recalibrated - truth``.
+    label : str
+        What they are and in which unit, beside the scale.
+    ax : Axes, optional
+
+    Returns
+    -------
+    Axes
+        Colours are as strong above 0 as below, and at their strongest from the 98th percentile
+        of the sizes on. Grey dots are places without a residual.
+
+    Raises
+    ------
+    InputError
+        Residuals of places that are not there, or none.
+    """
+    ax, points, values = _known(world(ax), places, residuals, "residuals")
+    # the few that are farthest off would leave the scale to themselves
+    limit = max(float(np.quantile(np.abs(values), 0.98)), 1e-9)
+    diverging(ax, points, values, limit=limit, size=9)
+    colorbar(ax, label, extend="both")
+    ax.set_title(f"{(values > 0).sum():,} places too high, {(values < 0).sum():,} too low")
+    return ax
+
+
+def _known(
+    ax: Axes, places: gpd.GeoDataFrame, values: pd.Series, what: str
+) -> tuple[Axes, NDArray[np.float64], NDArray[np.float64]]:
+    """Points of the map whose value is a number, and the values; the others drawn, pale."""
+    from geointerp.places import lon_lat
+
+    rows = places.index.get_indexer(values.index)
+    if (rows < 0).any():
+        raise InputError(f"{what}: there is no place '{values.index[rows < 0][0]}'.")
+    numbers = values.to_numpy(float)
+    known = np.isfinite(numbers)
+    if not known.any():
+        raise InputError(f"{what}: none of them is a number.")
+    points = projected(*lon_lat(places))[rows]
+    dots(ax, points[~known], color=IDLE, size=1.5, zorder=3)
+    return ax, points[known], numbers[known]

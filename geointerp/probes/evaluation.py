@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import sparse
-from sklearn.model_selection import BaseCrossValidator, KFold
+from sklearn.model_selection import BaseCrossValidator
 
 from geointerp import progress
 from geointerp.activations import about_of
@@ -22,7 +21,7 @@ from geointerp.probes.intervals import interval
 from geointerp.probes.predictions import Predicted, predict
 from geointerp.probes.report import MODEL, Report
 from geointerp.probes.ridge import ALPHAS
-from geointerp.probes.splits import ColumnKFold, Fold, RandomKFold
+from geointerp.probes.splits import ColumnKFold, Fold, RandomKFold, labelled
 from geointerp.probes.targets import Category, Matrix, Target
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def evaluate(
     """
     about = about_of(acts)
     acts, bound, missing = inputs.with_target(inputs.layered(acts), target)
-    splits = _splits(RandomKFold(seed=seed) if cv is None else cv)
+    splits = labelled(RandomKFold(seed=seed) if cv is None else cv)
     for label, splitter in splits.items():
         if (
             isinstance(splitter, ColumnKFold)
@@ -246,28 +245,3 @@ def _moran(km: Matrix, places: pd.DataFrame) -> dict[str, float]:
     located = gpd.GeoDataFrame({"error_km": km}, geometry=points, crs="EPSG:4326")
     found = spatial.moran(located[["error_km"]], spatial.knn(located, k=8), seed=0).iloc[0]
     return {"moran_error": float(found["I"]), "moran_error_p": float(found["p"])}
-
-
-def _splits(
-    cv: BaseCrossValidator | Mapping[str, BaseCrossValidator],
-) -> Mapping[str, BaseCrossValidator]:
-    splits = cv if isinstance(cv, Mapping) else {_label(cv): cv}
-    if not splits:
-        raise InputError("cv holds no split; give one or more.")
-    for splitter in splits.values():
-        if not hasattr(splitter, "split") or isinstance(splitter, str):
-            raise InputError(f"cv holds {splitter!r}; it must be a scikit-learn splitter.")
-    return splits
-
-
-def _label(splitter: BaseCrossValidator) -> str:
-    km = getattr(splitter, "km", None)
-    if km is not None:
-        buffer = getattr(splitter, "buffer_km", 0)
-        return f"block {km:g} km" + (f", buffer {buffer:g} km" if buffer else "")
-    column = getattr(splitter, "column", None)
-    if column is not None:
-        return str(column)
-    if isinstance(splitter, KFold):
-        return "random"
-    return re.sub(r"(?<!^)(?=[A-Z])", " ", type(splitter).__name__).lower()

@@ -7,14 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import (
-    BaseCrossValidator,
-    GroupKFold,
-    GroupShuffleSplit,
-    LeaveOneGroupOut,
-)
+from sklearn.model_selection import BaseCrossValidator
 
 from geointerp.errors import InputError
+from geointerp.probes import splits
 from geointerp.probes.intervals import FEWEST, Bootstrap
 from geointerp.probes.splits import BlockKFold, Fold, RandomKFold
 from geointerp.probes.targets import Matrix, Target, of
@@ -99,29 +95,7 @@ def one_layer(acts: xr.DataArray) -> Matrix:
 
 def folds(acts: xr.DataArray, splitter: BaseCrossValidator) -> list[Fold]:
     """The splitter's folds of the places; no place is tested twice."""
-    count = acts.sizes["place"]
-    groups = None
-    reads = getattr(splitter, "reads", ())
-    for name in reads:
-        if name not in acts.coords:
-            raise InputError(f"{splitter!r}: the activations carry no '{name}'.")
-    if reads:
-        read = [acts[name].values for name in reads]
-        groups = read[0] if len(read) == 1 else np.stack(read, axis=1)
-    elif isinstance(splitter, (GroupKFold, GroupShuffleSplit, LeaveOneGroupOut)):
-        raise InputError(f"{splitter!r} needs groups: take ColumnKFold, which names a column.")
-    if count < splitter.get_n_splits(np.zeros(count), None, groups):
-        raise InputError(f"{splitter!r}: there are only {count} places.")
-    found = [
-        (np.asarray(a), np.asarray(b)) for a, b in splitter.split(np.zeros(count), None, groups)
-    ]
-    least = min(len(train) for train, _ in found)
-    if least < 2:
-        raise InputError(f"{splitter!r}: a fold has {least} place(s) to learn from.")
-    tested = np.bincount(np.concatenate([test for _, test in found]), minlength=count)
-    if tested.max() > 1:
-        raise InputError(f"{splitter!r}: its test sets must hold no place twice.")
-    return found
+    return splits.folds(columns(acts), splitter)
 
 
 class Question(NamedTuple):

@@ -32,13 +32,15 @@ class Bootstrap:
         From 0.
     count : int
         How many blocks there are.
+    times : ndarray of float64, shape (draw, count)
+        How often each draw holds each block.
     """
 
     def __init__(self, block: ArrayLike, *, seed: int = 0) -> None:
         _, self.block = np.unique(np.asarray(block), return_inverse=True)
         self.count = int(self.block.max()) + 1
         random = np.random.default_rng(seed)
-        self._times = random.multinomial(
+        self.times = random.multinomial(
             self.count, np.full(self.count, 1 / self.count), DRAWS
         ).astype(np.float64)
 
@@ -47,7 +49,7 @@ class Bootstrap:
 
         NaN where there are too few blocks to draw from.
         """
-        found = self._times @ np.asarray(of_blocks, float)
+        found = self.times @ np.asarray(of_blocks, float)
         return found if self.count >= FEWEST else found * np.nan
 
 

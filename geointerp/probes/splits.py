@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
-from sklearn.model_selection import BaseCrossValidator, GroupKFold, KFold, LeaveOneGroupOut
+from sklearn.model_selection import (
+    BaseCrossValidator,
+    GroupKFold,
+    GroupShuffleSplit,
+    KFold,
+    LeaveOneGroupOut,
+)
 
 from geointerp import sphere
 from geointerp.errors import InputError
@@ -35,6 +42,57 @@ def inner_folds(k: int, folds: list[Fold]) -> list[NDArray[np.int64]]:
     if len(parts) > 1:
         return parts
     return np.array_split(np.random.default_rng(0).permutation(train), min(5, len(train)))
+
+
+def folds(places: pd.DataFrame, splitter: BaseCrossValidator) -> list[Fold]:
+    """The splitter's folds of places; no place is tested twice.
+
+    Parameters
+    ----------
+    places : DataFrame
+        With the columns that the splitter reads, such as `lon` and `lat`.
+    splitter : BaseCrossValidator
+
+    Raises
+    ------
+    InputError
+        A column that is not there; too few places; test sets that overlap.
+    """
+    groups = None
+    reads = getattr(splitter, "reads", ())
+    for name in reads:
+        if name not in places.columns:
+            raise InputError(f"{splitter!r}: the places carry no '{name}'.")
+    if reads:
+        groups = places[reads[0] if len(reads) == 1 else list(reads)].to_numpy()
+    elif isinstance(splitter, (GroupKFold, GroupShuffleSplit, LeaveOneGroupOut)):
+        raise InputError(f"{splitter!r} needs groups: take ColumnKFold, which names a column.")
+    count = len(places)
+    if count < splitter.get_n_splits(np.zeros(count), None, groups):
+        raise InputError(f"{splitter!r}: there are only {count} places.")
+    found = [
+        (np.asarray(a), np.asarray(b)) for a, b in splitter.split(np.zeros(count), None, groups)
+    ]
+    least = min(len(train) for train, _ in found)
+    if least < 2:
+        raise InputError(f"{splitter!r}: a fold has {least} place(s) to learn from.")
+    tested = np.bincount(np.concatenate([test for _, test in found]), minlength=count)
+    if tested.max() > 1:
+        raise InputError(f"{splitter!r}: its test sets must hold no place twice.")
+    return found
+
+
+def labelled(
+    cv: BaseCrossValidator | Mapping[str, BaseCrossValidator],
+) -> Mapping[str, BaseCrossValidator]:
+    """Splitters by what they are called in tables; a single one is called by what it is."""
+    named = cv if isinstance(cv, Mapping) else {_label(cv): cv}
+    if not named:
+        raise InputError("cv holds no split; give one or more.")
+    for splitter in named.values():
+        if not hasattr(splitter, "split") or isinstance(splitter, str):
+            raise InputError(f"cv holds {splitter!r}; it must be a scikit-learn splitter.")
+    return named
 
 
 class RandomKFold(KFold):
@@ -269,3 +327,16 @@ def _whole(groups: Any, column: str) -> NDArray[np.str_]:
             f"{missing[0]}; fill or drop them."
         )
     return np.asarray(groups, dtype=str)
+
+
+def _label(splitter: BaseCrossValidator) -> str:
+    km = getattr(splitter, "km", None)
+    if km is not None:
+        buffer = getattr(splitter, "buffer_km", 0)
+        return f"block {km:g} km" + (f", buffer {buffer:g} km" if buffer else "")
+    column = getattr(splitter, "column", None)
+    if column is not None:
+        return str(column)
+    if isinstance(splitter, KFold):
+        return "random"
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", type(splitter).__name__).lower()
