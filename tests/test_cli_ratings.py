@@ -1,11 +1,14 @@
 import json
 
 import endpoints
+import geopandas as gpd
+import numpy as np
 import osm_files
 import pandas as pd
 import pytest
 from test_cli import card, fails
 
+import geointerp as gi
 from geointerp import cli
 from geointerp.cli import ratings
 
@@ -89,3 +92,27 @@ def test_scores_as_json(tmp_path, capsys):
     cli.main(["score", str(path), "--truth=population", "--log10=true", "--json"])
     told = json.loads(capsys.readouterr().out)
     assert (told["n"], told["n_missing"], told["spearman"]) == (3, 1, pytest.approx(1))
+
+
+def test_scores_by_group_are_those_of_the_library(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "lon": rng.uniform(-180, 180, 80),
+            "lat": rng.uniform(-60, 60, 80),
+            "half": np.repeat(["a", "b"], 40),
+            "rating": rng.uniform(0, 9.9, 80),
+        }
+    )
+    table["truth"] = table["rating"] + rng.normal(size=80)
+    path = tmp_path / "r.csv"
+    table.to_csv(path)
+    cli.main(["score", str(path), "--truth=truth", "--by=half", "--json", "--seed=3"])
+    told = pd.DataFrame(json.loads(capsys.readouterr().out))
+    places = gpd.GeoDataFrame(
+        table, geometry=gpd.points_from_xy(table["lon"], table["lat"]), crs="EPSG:4326"
+    )
+    expected = gi.geollm.scores(table["rating"], table["truth"], places, by="half", seed=3)
+    assert told["group"].tolist() == ["", "a", "b"] * 2
+    for column in ("n", "spearman", "spearman_low", "mae", "mae_high"):
+        np.testing.assert_allclose(told[column], expected[column], rtol=1e-9)

@@ -12,6 +12,7 @@ from geointerp.cli.reading import (
     countries_of,
     csv_of,
     numbers,
+    points,
     words,
 )
 from geointerp.errors import InputError
@@ -172,19 +173,31 @@ def _check_together(
                 raise InputError(f"--{option} is for a server; say which by --server.")
 
 
-def score_ratings(ratings: str, *, truth: str, log10: bool = False, json: bool = False) -> None:
-    """Score ratings against a column of the same file.
+def score_ratings(
+    ratings: str,
+    *,
+    truth: str,
+    log10: bool = False,
+    by: str | list[str] | None = None,
+    seed: int = 0,
+    json: bool = False,
+) -> None:
+    """Score ratings against a column of the same file, by region and with intervals if wanted.
 
     Args:
         ratings: A .csv file that `geointerp predict` wrote.
         truth: Name of a numeric column in it, such as population.
         log10: Take the truth's decimal logarithm first; it must then be above 0.
+        by: all, or columns of the file such as country,urban, for a row per group with intervals
+            over blocks of 500 km, and errors after a line learnt on other places.
+        seed: Of the intervals and of random folds.
         json: Print them as JSON.
     """
     import numpy as np
 
     from geointerp import geollm
 
+    check_seed(seed)
     path = Path(ratings)
     if not path.exists():
         raise InputError(f"{path}: there is no such file; `geointerp predict` writes it.")
@@ -194,6 +207,17 @@ def score_ratings(ratings: str, *, truth: str, log10: bool = False, json: bool =
         if (known <= 0).any():
             raise InputError(f"{path}: column '{truth}' has values of 0 or less; they have no log.")
         known = np.log10(known)
+    if by is not None:
+        lon, lat = (numbers(table, column, path) for column in ("lon", "lat"))
+        places = points(table, lon=lon, lat=lat)
+        groups = [] if by == "all" else words(by)
+        scores = geollm.scores(rating, known, places, by=groups, seed=seed)
+        print(
+            scores.to_json(orient="records", indent=2, double_precision=15)
+            if json
+            else scores.round(3).to_string(index=False)
+        )
+        return
     scores = geollm.score(rating, known)
     if json:
         print(scores.to_json(indent=2))

@@ -158,3 +158,10 @@ def numbers(table: Any, column: str, path: Path) -> Any:
     for bad in table.loc[numbers.isna(), column].dropna():
         raise InputError(f"{path}: column '{column}' is not numeric; it holds {bad!r}.")
     return numbers
+
+
+def points(table: Any, *, lon: Any, lat: Any) -> Any:
+    """A table as places."""
+    import geopandas as gpd
+
+    return gpd.GeoDataFrame(table, geometry=gpd.points_from_xy(lon, lat), crs="EPSG:4326")
