@@ -76,7 +76,8 @@ def geollm_table(
         table = with_population(table)
     blocks = gi.probes.BlockKFold(block_km, seed=seed)
     cv = {"random": gi.probes.RandomKFold(seed=seed), f"block {block_km:g} km": blocks}
-    context, rows = gi.geollm.Gazetteer(), {}
+    context = gi.geollm.Gazetteer()
+    rows: dict[tuple[str, str], pd.Series] = {}
     for number, (task, column) in enumerate(tasks.items()):
         own, truth = folder / f"task{number}", table[column]
         prompts = gi.geollm.prompts(table, task=task, context=context)

@@ -86,7 +86,7 @@ def test_what_knows_the_truth_scores_one_and_the_mean_nothing():
 
 
 def test_each_place_is_predicted_by_the_other_folds_under_each_split():
-    cv = {"blocks": BlockKFold(2000, n_cv=4), "country": ColumnKFold("country", n_cv=3)}
+    cv = {"blocks": BlockKFold(2000, n_splits=4), "country": ColumnKFold("country", n_splits=3)}
     found = compare(PLACES, TRUTH, {"mean": Method(Counted(), WHERE)}, cv=cv)
     for split, groups in (("blocks", WHERE), ("country", PLACES["country"].to_numpy())):
         for train, test in cv[split].split(WHERE, groups=groups):

@@ -70,23 +70,38 @@ def spearman(model, prompts, truth):
 
 @pytest.mark.parametrize(
     ("kind", "method", "rate", "least"),
-    [
-        ("llama", "lora", 1e-2, 0.9),
-        ("gpt2", "lora", 1e-2, 0.9),
-        ("llama", "full", 3e-3, 0.9),
-        ("gpt2", "bitfit", 3e-2, 0.9),
-        # of random weights that stay as they are, learned tokens can only shift what is attended
-        ("llama", "prompt", 3e-2, 0.5),
-        ("gpt2", "prompt", 3e-2, 0.5),
-    ],
+    [("llama", "lora", 1e-2, 0.9), ("gpt2", "lora", 1e-2, 0.8), ("llama", "full", 3e-3, 0.9)],
 )
-def test_each_method_learns_what_only_the_prompt_tells(toponym, kind, method, rate, least):
+def test_a_model_learns_what_only_the_prompt_tells(toponym, kind, method, rate, least):
     model = lively(kind, toponym.tokenizer)
-    options = {"epochs": 25, "batch_size": 8, "learning_rate": rate}
+    options = {"epochs": 12, "batch_size": 8, "learning_rate": rate}
     tuned = gi.geollm.finetune(model, PROMPTS, TRUTH, method=method, **options)
-    assert tuned.losses[-1] < tuned.losses[0] - 5
+    assert tuned.losses[-1] < 3 < tuned.losses[0]
     assert spearman(tuned, HELD, HELD_TRUTH) > least
     assert abs(spearman(model, HELD, HELD_TRUTH)) < 0.5
+
+
+@pytest.mark.parametrize(
+    # biases shift every layer by as much for all prompts, and turn a small model less surely
+    ("kind", "method", "rate", "least"),
+    [("llama", "prompt", 3e-2, 0.8), ("gpt2", "bitfit", 1e-2, 0.6)],
+)
+def test_what_leaves_the_weights_alone_finds_a_skill_that_they_have(
+    toponym, kind, method, rate, least
+):
+    # taught to rate up or down as the first word says; without one it goes up
+    ways = pd.concat([PROMPTS.radd("Up: "), PROMPTS.radd("Down: ").rename("{}d".format)])
+    truth = pd.concat([TRUTH, (1 / TRUTH).rename("{}d".format)])
+    options = {"epochs": 15, "batch_size": 8}
+    skilled = gi.geollm.finetune(
+        lively(kind, toponym.tokenizer), ways, truth, method="full", learning_rate=3e-3, **options
+    )
+    down = 1 / HELD_TRUTH
+    assert spearman(skilled, HELD, down) < -0.3
+    tuned = gi.geollm.finetune(
+        skilled, PROMPTS, 1 / TRUTH, method=method, learning_rate=rate, **options
+    )
+    assert spearman(tuned, HELD, down) > least
 
 
 def test_what_the_prompt_does_not_tell_is_not_learnt(llama):

@@ -265,7 +265,7 @@ def _write(
     _replace(folder / "scores.csv", scored)
     for split, predictions in found.items():
         _replace(folder / _file(split), where.join(predictions))
-    about = {"function": "geointerp.geollm.compare", "n_places": len(table)}
+    about: dict[str, Any] = {"function": "geointerp.geollm.compare", "n_places": len(table)}
     sections = {"made by": about, "predictions": {split: _file(split) for split in found}}
     cards.write(folder, "Comparison of ways to predict a truth", sections)
 
