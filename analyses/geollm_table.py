@@ -2,7 +2,20 @@
 
 GeoLLM's table for any model: tasks × ways to predict, Pearson's r², each place predicted by what
 was fitted without its fold, at random and by blocks of 500 km. Where places are the GeoNames
-cities, one truth is there offline: the logarithm of the population within 25 km.
+cities, one truth is there offline: the logarithm of the population within 25 km. Of 2,000 cities:
+
+    Pearson's r²                  random   blocks of 500 km
+    the embedded model, zero-shot  .00      .00
+    nearest neighbours             .44      .07
+    boosting on coordinates        .34      .07
+    location encoder               .18      .03
+    boosting on context            .61      .60
+    prompt text, ridge             .68      .57
+    activations, ridge             .11      .09
+
+The embedded model, 6 million weights that were never taught to rate, loses to every baseline; what
+the prompt says of its neighbours, not where it is, tells the rest of the truth. Fine-tuning it
+takes most of an hour on one core; `--finetuning none` leaves it out.
 
     python analyses/geollm_table.py --model toponym
 """

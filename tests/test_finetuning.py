@@ -13,7 +13,7 @@ from sklearn.model_selection import cross_val_predict
 
 import geointerp as gi
 from geointerp.errors import InputError
-from geointerp.geollm import finetuning
+from geointerp.geollm import training
 from geointerp.geollm.distribution import log_scores
 from geointerp.geollm.encoding import encode
 from geointerp.probes import RandomKFold
@@ -274,7 +274,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(gpt2, method, tmp_path, m
     # gpt2's dropout draws random numbers too
     options = {"method": method, "epochs": 3, "batch_size": 16}
     whole = gi.geollm.finetune(gpt2, PROMPTS, TRUTH, **options)
-    steps, true_loss = [], finetuning._loss
+    steps, true_loss = [], training._loss
 
     def counted(*given, last=7):
         if len(steps) == last:
@@ -282,7 +282,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(gpt2, method, tmp_path, m
         steps.append(1)
         return true_loss(*given)
 
-    monkeypatch.setattr(finetuning, "_loss", counted)
+    monkeypatch.setattr(training, "_loss", counted)
     out = tmp_path / "tuned"
     with pytest.raises(KeyboardInterrupt):
         gi.geollm.finetune(gpt2, PROMPTS, TRUTH, out=out, **options)
@@ -290,7 +290,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(gpt2, method, tmp_path, m
     with pytest.raises(InputError, match="the checkpoint of another run"):
         gi.geollm.finetune(gpt2, PROMPTS, TRUTH, out=out, seed=9, **options)
     steps.clear()
-    monkeypatch.setattr(finetuning, "_loss", lambda *given: counted(*given, last=99))
+    monkeypatch.setattr(training, "_loss", lambda *given: counted(*given, last=99))
     again = gi.geollm.finetune(gpt2, PROMPTS, TRUTH, out=out, **options)
     # five steps to an epoch: one was whole
     assert len(steps) == 10
@@ -321,7 +321,7 @@ def test_a_fit_that_is_kept_is_not_done_again(llama, tmp_path, monkeypatch):
     texts, truth = PROMPTS.to_numpy(), TRUTH.to_numpy()
     first = gi.geollm.FinetunedRegressor(llama, **options).fit(texts, truth)
     assert len(first.model_.labels.sample_) == 20
-    monkeypatch.setattr(finetuning, "_loss", None)
+    monkeypatch.setattr(training, "_loss", None)
     again = gi.geollm.FinetunedRegressor(llama, **options).fit(texts, truth)
     np.testing.assert_array_equal(again.predict(texts[:4]), first.predict(texts[:4]))
     with pytest.raises(TypeError):
