@@ -97,15 +97,10 @@ def geollm_table(
         methods: dict[str, Any] = {"zero-shot": zero_shot(loaded, prompts, own / "zero_shot.csv")}
         methods |= gi.geollm.baselines(table, prompts, context=context, model=loaded, seed=seed)
         if finetuning != "none":
+            steps: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate}
+            how: dict[str, Any] = {"method": finetuning, "labels": labels, "seed": seed, **steps}
             tuned = gi.geollm.FinetunedRegressor(
-                loaded,
-                out=own / "adapters",
-                sample=finetuning_sample,
-                method=finetuning,
-                labels=labels,
-                epochs=epochs,
-                learning_rate=learning_rate,
-                seed=seed,
+                loaded, out=own / "adapters", sample=finetuning_sample, **how
             )
             methods["fine-tuned"] = gi.geollm.Method(tuned, prompts["prompt"])
         found = gi.geollm.compare(table, truth, methods, cv=cv, out=own, seed=seed)
