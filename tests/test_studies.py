@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
 import geointerp as gi
@@ -146,6 +147,7 @@ def test_de_sabbata_holds_nothing_out(capsys):
     assert (module.published_autoencoder(values, 2, 0) != latents).any()
 
 
+@pytest.mark.long
 def test_geollm_table(tmp_path, monkeypatch):
     run = study("geollm_table", "analyses")
     few = {"sample": 120, "finetuning_sample": 16, "epochs": 1, "block_km": 1500}
