@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 import torch
 
 import geointerp as gi
@@ -144,3 +145,21 @@ def test_de_sabbata_holds_nothing_out(capsys):
     assert latents.shape == (100, 128)
     assert ((latents > 0).sum(1) <= 8).all()
     assert (module.published_autoencoder(values, 2, 0) != latents).any()
+
+
+@pytest.mark.long
+def test_geollm_table(tmp_path, monkeypatch):
+    run = study("geollm_table", "analyses")
+    few = {"sample": 120, "finetuning_sample": 16, "epochs": 1, "block_km": 1500}
+    run(out=str(tmp_path), **few)
+    table = pd.read_csv(tmp_path / "table.csv", index_col=[0, 1]).T
+    assert {"zero-shot", "fine-tuned", "location encoder"} < set(table.index)
+    blocks = table[("Population within 25 km", "block 1500 km")]
+    # the distances of its neighbours tell most of a place's population; the model nothing
+    assert blocks["boosting on context"] > blocks["zero-shot"] + 0.2
+    assert len(list((tmp_path / "task0" / "adapters").iterdir())) == 10
+    # what is done is not done again
+    monkeypatch.setattr(gi.geollm.FinetunedRegressor, "fit", None)
+    first = (tmp_path / "table.csv").read_bytes()
+    run(out=str(tmp_path), **few)
+    assert (tmp_path / "table.csv").read_bytes() == first
