@@ -450,3 +450,13 @@ def test_arrows_lead_from_places_to_where_the_probe_puts_them():
     assert max(np.hypot(*np.diff(way, axis=0).T).max() for way in ways) < 0.5
     with pytest.raises(InputError, match="places is 0"):
         plot.arrow_map(report, places=0)
+
+
+def test_a_map_is_narrowed_to_its_places():
+    places, _, local = seen()
+    ax = plot.zoom(plot.lisa_map(local, "a", places), places, margin=0.2)
+    points = projected(*gi.places.lon_lat(places))
+    low, high = points.min(axis=0), points.max(axis=0)
+    around = 0.2 * (high - low).max()
+    np.testing.assert_allclose(ax.get_xlim(), (low[0] - around, high[0] + around))
+    np.testing.assert_allclose(ax.get_ylim(), (low[1] - around, high[1] + around))

@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import osm_files
 import pandas as pd
 import pytest
 import torch
@@ -163,3 +164,32 @@ def test_geollm_table(tmp_path, monkeypatch):
     first = (tmp_path / "table.csv").read_bytes()
     run(out=str(tmp_path), **few)
     assert (tmp_path / "table.csv").read_bytes() == first
+
+
+def test_region(tmp_path, capsys):
+    region = osm_files.Region()
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        region.place(f"Place {i}", *rng.uniform((8.1, 46.1), (8.9, 46.9)), population=str(100 * i))
+    region.place("Beyond", 9.2, 46.5)
+    osm = region.write(tmp_path / "region.osm.pbf", box=(8, 46, 9, 47))
+    points = tmp_path / "points.csv"
+    points.write_text(
+        "name,lon,lat,people\n" + "".join(f"p{i},8.{i},46.{i},{10**i}\n" for i in range(1, 9))
+    )
+    study("region", "analyses")(str(osm), out=str(tmp_path / "named"))
+    assert capsys.readouterr().out.startswith("12 places")
+    named = pd.read_csv(tmp_path / "named" / "ways.csv", index_col=0)
+    same = named["rank correlation with all parts"]
+    assert same["as GeoLLM"] == pytest.approx(1)
+    assert same.drop("as GeoLLM").max() < 1
+    study("region", "analyses")(
+        str(osm), places=str(points), truth="people", out=str(tmp_path / "own"), sample=5
+    )
+    own = pd.read_csv(tmp_path / "own" / "ways.csv", index_col=0)
+    kept = pd.read_csv(tmp_path / "own" / "ratings.csv", index_col=0)
+    assert own["n"].tolist() == [5] * 4
+    for way in own.index:
+        expected = kept[way].corr(kept["people"], method="spearman")
+        assert own.loc[way, "spearman"] == pytest.approx(expected)
+    assert len(list((tmp_path / "own").glob("*.png"))) == 4

@@ -7,7 +7,7 @@ Maps are in Equal Earth, which shows areas as large as they are.
 from geointerp.plot.clusters import lisa_map
 from geointerp.plot.curves import correlogram, r2_by_layer, recall_area, spectrum
 from geointerp.plot.fidelity import fidelity
-from geointerp.plot.globe import CENTER, equal_earth, outlines, world
+from geointerp.plot.globe import CENTER, equal_earth, outlines, world, zoom
 from geointerp.plot.maps import (
     activation_map,
     arrow_map,
@@ -34,4 +34,5 @@ __all__ = [
     "residual_map",
     "spectrum",
     "world",
+    "zoom",
 ]

@@ -15,6 +15,8 @@ from geointerp import sphere
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from geointerp.spatial.located import Places
+
 CENTER = 11.0
 """Central meridian of the maps: the cut at 169° W then runs through the Bering Strait."""
 
@@ -142,6 +144,36 @@ def world(ax: Axes | None = None) -> Axes:
     ax.set_ylim(edge[:, 1].min() - 0.02, edge[:, 1].max() + 0.02)
     ax.set_aspect("equal")
     ax.set_axis_off()
+    return ax
+
+
+def zoom(ax: Axes, places: Places, *, margin: float = 0.1) -> Axes:
+    """Show only the part of a map in which places lie.
+
+    The projection stays that of the world, which keeps areas but slants what lies far from its
+    central meridian; places on both sides of its edge, at 169° W, get the whole width.
+
+    Parameters
+    ----------
+    ax : Axes
+        Of any map here.
+    places : GeoDataFrame, GeoSeries or AnnData
+    margin : float
+        What is shown around them, as a share of their extent.
+
+    Returns
+    -------
+    Axes
+    """
+    from geointerp.spatial.located import locate_on_sphere
+
+    _, lon, lat = locate_on_sphere(places)
+    points = projected(lon, lat)
+    low, high = points.min(axis=0), points.max(axis=0)
+    # a single place is shown with some 5 km around it
+    around = max(float((high - low).max()) * margin, 0.0008)
+    ax.set_xlim(low[0] - around, high[0] + around)
+    ax.set_ylim(low[1] - around, high[1] + around)
     return ax
 
 
