@@ -55,7 +55,7 @@ def planted(features: int, places: int, share: float, seed: int) -> anndata.AnnD
     country = np.array(COUNTRIES)[((lon + 180) // 36.0001).astype(int)]
     return anndata.AnnData(
         matrix,
-        obs=pd.DataFrame({"name": names, "country": country}, index=[f"{i}" for i in range(places)]),
+        obs=pd.DataFrame({"name": names, "country": country}, index=list(map(str, range(places)))),
         var=pd.DataFrame(index=[str(i) for i in range(features)]),
         obsm={"spatial": np.column_stack([lon, lat])},
         uns={"activations": {"model": "synthetic", "template": "{name}"}},
@@ -118,7 +118,8 @@ def written(feats: anndata.AnnData, out: Path, seed: int) -> float:
         }
     )
     lon, lat = feats.obsm["spatial"].T
-    to_lon, to_lat = lon + rng.normal(0, 9, len(lon)), np.clip(lat + rng.normal(0, 9, len(lon)), -90, 90)
+    to_lon = lon + rng.normal(0, 9, len(lon))
+    to_lat = np.clip(lat + rng.normal(0, 9, len(lat)), -90, 90)
     predictions = pd.DataFrame(
         {
             "name": feats.obs["name"],
@@ -187,7 +188,7 @@ def timed(page: Path, chromium: str, seed: int) -> dict[str, list[float]]:
 # two frames after the last map was drawn, what was drawn is on the screen
 CLOCK = """
 const frame = () => new Promise((done) => requestAnimationFrame(done));
-const drawn = (wanted) => wanted.length > 0 && wanted.every((map) => map.dataset.dots !== undefined);
+const drawn = (maps) => maps.length > 0 && maps.every((map) => map.dataset.dots !== undefined);
 (async () => {
   for (;;) {
     await frame();
@@ -215,7 +216,10 @@ window.typed = async (text) => {
   return performance.now() - start;
 };
 window.sorted = async () => {
-  if (location.hash !== "#features") { location.hash = "#features"; await frame(); await frame(); await frame(); }
+  if (location.hash !== "#features") {
+    location.hash = "#features";
+    await frame(); await frame(); await frame();
+  }
   const heads = document.querySelectorAll("#columns button"), start = performance.now();
   heads[Math.floor(Math.random() * heads.length)].click();
   await frame(); await frame();

@@ -60,20 +60,19 @@ def block(rows: Sequence[int], sources: Sources) -> dict[str, Any]:
     return {
         "rows": list(rows),
         **columns,
-        "correlogram": _profiles(list(rows), sources.correlograms),
+        "correlogram": _profiles(rows, sources.correlograms),
         "nearest": None if sources.nearest is None else [sources.nearest[row] for row in rows],
         "words": None if sources.words is None else [sources.words[row] for row in rows],
         "bytes": packing.text_of(bytes(packed)),
     }
 
 
-def _profiles(rows: list[int], found: Correlograms | None) -> list[Any] | None:
+def _profiles(rows: Sequence[int], found: Correlograms | None) -> list[Any] | None:
     if found is None:
         return None
     parts = (found.moran, found.expected, found.z)
-    return [
-        [significant(part[row], 3) for part in parts] if known else None
-        for row, known in zip(
-            rows, np.isfinite(found.moran[rows]).any(axis=1).tolist(), strict=True
-        )
-    ]
+    profiles = []
+    for row in rows:
+        known = np.isfinite(found.moran[row]).any()
+        profiles.append([significant(part[row], 3) for part in parts] if known else None)
+    return profiles

@@ -69,7 +69,7 @@
     });
     svg.append(label(left, height - 12, "start", "tick", figure(round(low))), label(width - 6, height - 12, "end", "tick", figure(round(high))),
       label((left + width - 6) / 2, height - 12, "middle", "tick", "activation"));
-    return make("figure", {}, make("figcaption", {}, "How strongly it fires"), svg,
+    return make("figure", {}, svg,
       make("p", { class: "note" }, `Not at all at ${atPlaces(idle)}.`));
   }
   const round = (value) => Number(value.toPrecision(3));
@@ -102,7 +102,7 @@
     }
     const far = reach === null ? "" : reach >= edges.at(-1) ? ` Above chance up to ${whole(edges.at(-1))} km.`
       : reach === 0 ? " At or below chance from the nearest on." : ` It falls to chance at about ${whole(Math.round(reach))} km.`;
-    return make("figure", {}, make("figcaption", {}, "How far its likeness reaches"), svg,
+    return make("figure", {}, svg,
       make("p", { class: "note" }, "Moran’s I of all pairs of places so far apart; filled where |z| ≥ 3." + far));
   }
 

@@ -127,8 +127,8 @@
         shares.length > 0 && make("p", { class: "where" }, make("b", {}, "Activation by country: "), shares.flatMap(([country, part], i) => [i ? " · " : "", said(country), ` ${percent(part)}`])),
         make("div", { class: "parts" },
           make("section", {}, make("h2", {}, "Places that fire it most"), feature.at.length ? list : make("p", { class: "note" }, "It fires nowhere.")),
-          make("section", {}, make("h2", {}, "Its activation"), feature.at.length > 0 && Atlas.histogram(feature.value, Atlas.data.places.name.length - feature.at.length)),
-          feature.correlogram && make("section", {}, make("h2", {}, "Its scale"), Atlas.correlogram(feature.correlogram, f.edges_km, f.reach_km[row]), extent(row)),
+          make("section", {}, make("h2", {}, "How strongly it fires"), feature.at.length > 0 && Atlas.histogram(feature.value, Atlas.data.places.name.length - feature.at.length)),
+          feature.correlogram && make("section", {}, make("h2", {}, "How far its likeness reaches"), Atlas.correlogram(feature.correlogram, f.edges_km, f.reach_km[row]), extent(row)),
           nullsTable(row), region(row), nearest(feature), words(feature)));
       if (focused && ["before", "after"].includes(focused)) $(focused)?.focus({ preventScroll: true });
       // what comes next is read ahead

@@ -88,7 +88,7 @@
       $("trouble").textContent = `${error.message}: the folder data must lie beside this page.`; $("trouble").hidden = false;
       return;
     }
-    const has = { ratings: Atlas.data.overview.ratings?.at.length, cards: Atlas.data.overview.cards.length };
+    const has = { ratings: !!Atlas.data.overview.ratings?.at.length, cards: Atlas.data.overview.cards.length > 0 };
     fill($("nav"), VIEWS.filter(([name]) => has[name] ?? true).map(([name, word]) => make("a", { href: "#" + name }, word)));
     $("skip").addEventListener("click", (event) => { event.preventDefault(); $("main").focus(); });
     Atlas.overview(); Atlas.table(); Atlas.placeSearch();
