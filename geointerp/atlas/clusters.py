@@ -61,10 +61,12 @@ def read(
             )
         cluster, reasons = part["cluster"].values, part["reason"].values
         for j, row in enumerate(rows.tolist()):
-            kinds = cluster[:, j]
-            found[row] = str(reasons[j]) or [
-                np.flatnonzero(kinds == kind).astype(np.int32) for kind in KINDS
-            ]
+            found[row] = str(reasons[j]) or _kinds(cluster[:, j])
     if len(alphas) > 1:
         raise InputError(f"local: its clusters are at several alphas, {sorted(alphas)}.")
     return found, alphas.pop() if alphas else None
+
+
+def _kinds(cluster: NDArray[np.str_]) -> list[NDArray[np.int32]]:
+    some = np.flatnonzero(cluster != "").astype(np.int32)
+    return [some[cluster[some] == kind] for kind in KINDS]

@@ -144,9 +144,9 @@ def _read_by(folder: Path, encoded: Any, named: str | None) -> tuple[Any, Any]:
     """The autoencoder of the run and the model that it reads, where they can be had."""
     from geointerp import models, saes
 
-    if not folder.exists():
+    if not (folder / "sae_weights.safetensors").exists():
         if named is not None:
-            raise InputError(f"{folder}: without an autoencoder there, --model says nothing.")
+            raise InputError(f"{folder}: there is no autoencoder in it, so --model says nothing.")
         return None, None
     sae = saes.load(folder)
     name = named or encoded.uns.get("activations", {}).get("model")

@@ -68,7 +68,10 @@
   const angle = (a, b) => Math.acos(Math.max(-1, Math.min(1, dot(a, b))));
   function units({ lon, lat }) {
     const all = new Float64Array(3 * lon.length);
-    for (let i = 0; i < lon.length; i++) all.set(unit(lon[i], lat[i]), 3 * i);
+    for (let i = 0, k = 0; i < lon.length; i++, k += 3) {
+      const a = lon[i] * RAD, b = lat[i] * RAD, c = Math.cos(b);
+      all[k] = c * Math.cos(a); all[k + 1] = c * Math.sin(a); all[k + 2] = Math.sin(b);
+    }
     return all;
   }
   let placeUnits = null;
@@ -81,10 +84,10 @@
       const middle = [0, 0, 0];
       for (let i = 0; i < points.length; i++) middle[i % 3] += points[i];
       const size = Math.hypot(...middle) || 1;
-      this.middle = middle.map((v) => v / size); this.radius = 0;
-      for (let i = 0; i < points.length; i += 3) {
-        this.radius = Math.max(this.radius, angle(this.middle, [points[i], points[i + 1], points[i + 2]]));
-      }
+      const [a, b, c] = (this.middle = middle.map((v) => v / size));
+      let least = 1;
+      for (let i = 0; i < points.length; i += 3) least = Math.min(least, a * points[i] + b * points[i + 1] + c * points[i + 2]);
+      this.radius = Math.acos(Math.max(-1, least));
     }
   }
   let coast = null;
@@ -258,5 +261,5 @@
     }
     return points;
   }
-  Object.assign(Atlas, { equalEarth, theWorld, framed, fittedTo, unit, way, circle, ASPECT, WORLD_ASPECT: WIDE / HIGH });
+  Object.assign(Atlas, { theCoast, equalEarth, theWorld, framed, fittedTo, unit, way, circle, ASPECT, WORLD_ASPECT: WIDE / HIGH });
 })();

@@ -97,7 +97,8 @@
     addEventListener("keydown", keys);
     await route();
     requestAnimationFrame(() => { document.documentElement.dataset.ready = "yes"; });
-    setTimeout(() => Atlas.showStrongest().catch(() => {}), 0);
+    // what is not seen yet is read when there is time
+    setTimeout(() => Atlas.showStrongest().then(Atlas.theCoast).catch(() => {}), 50);
   }
   begin();
 })();

@@ -3,13 +3,14 @@
   const { $, make, fill, said, whole, fixed, small, plainly } = Atlas;
   const MARGIN = 10;
   let rowHeight = 36;
-  let columns = [], heads = [], words = [], sorted = null, down = true, rows = [];
+  let columns = [], heads = [], words = null, wordsOf = null, sorted = null, down = true, rows = [];
 
   const featureName = (row) => Atlas.data.features.id?.[row] ?? String(row);
   function build() {
     const f = Atlas.data.features, top = (r) => (f.top[r] < 0 ? null : Atlas.data.places.name[f.top[r]]);
     const region = (r) => (f.region === null || f.region[r] < 0 ? null : f.regions[f.region[r]]);
     const last = f.edges_km?.at(-1), km = (v) => (v === null ? "–" : v >= last ? `> ${whole(last)}` : whole(Math.round(v)));
+    wordsOf = () => f.n.map((_, r) => plainly([featureName(r), top(r) ?? "", region(r) ?? ""].map((w) => w.slice(0, 200)).join("\n")));
     columns = [
       { word: "feature", get: (r) => r, up: true },
       { word: "strongest at", get: top, text: true },
@@ -33,8 +34,6 @@
       return make("th", { scope: "col", class: column.text ? "words" : null }, button);
     });
     fill($("columns"), heads);
-    words = f.n.map((_, r) => plainly([featureName(r), top(r) ?? "", region(r) ?? ""].map((w) => w.slice(0, 200)).join("\n")));
-
     fill($("null"), ["all places", ...f.within.map(({ by }) => `within ${by}`)].map((name, i) => make("option", { value: i }, name)));
     const sizes = new Map();
     if (f.region) for (const code of f.region) if (code >= 0) sizes.set(code, (sizes.get(code) ?? 0) + 1);
@@ -64,6 +63,7 @@
     const [leastI, mostQ, leastN, mostN, leastKm, mostKm] = ["least-i", "most-q", "least-n", "most-n", "least-km", "most-km"].map(number);
     // what is not known is neither below nor above
     const within = (value, least, most) => (least === null || (value !== null && value >= least)) && (most === null || (value !== null && value <= most));
+    if (text) words ??= wordsOf();
     const found = [];
     for (let r = 0; r < f.n.length; r++) {
       if (text && !words[r].includes(text)) continue;
