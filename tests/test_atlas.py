@@ -432,7 +432,7 @@ def test_files_hold_what_is_not_zero(tmp_path, dense):
 def local_of(feats, names=None, **options):
     graph = gi.spatial.knn(feats, k=4)
     chosen = feats if names is None else feats[:, names]
-    return gi.spatial.local_moran(chosen, graph, permutations=199, alpha=0.5, **options)
+    return gi.spatial.local_moran(chosen, graph, permutations=199, alpha=1, **options)
 
 
 def test_clusters_are_those_of_local_moran(feats, tmp_path):
@@ -442,7 +442,7 @@ def test_clusters_are_those_of_local_moran(feats, tmp_path):
         gi.atlas.write(feats, make_table(feats), out=tmp_path / name, local=given_)
     assert everything(tmp_path / "whole") == everything(tmp_path / "parts")
     data = read(tmp_path / "whole")
-    assert data["overview"]["counts"]["alpha"] == 0.5
+    assert data["overview"]["counts"]["alpha"] == 1
     kinds = set()
     for k in range(len(FEATURES)):
         dense, found = of_block(data["features-0"], k, feats.n_obs)
@@ -468,7 +468,7 @@ def test_clusters_are_those_of_local_moran(feats, tmp_path):
         (some.assign_coords(feature=["4", "9"]), "no feature '9'"),
         (other, "places are not the features'"),
         (some.assign_attrs(statistic="Getis"), "it is not local Moran's I"),
-        ([some, some.assign_attrs(alpha=0.1)], r"several alphas, \[0.1, 0.5\]"),
+        ([some, some.assign_attrs(alpha=0.1)], r"several alphas, \[0.1, 1.0\]"),
     ):
         with pytest.raises(InputError, match=said):
             gi.atlas.write(feats, make_table(feats), out=tmp_path / "b", local=wrong)
@@ -527,13 +527,14 @@ def test_nearest_features_and_vocabulary_are_those_of_the_autoencoder(feats, tmp
     for k, latent in enumerate(rows):
         near = gi.saes.neighbours(sae, latent, n=30)
         near = near[near["feature"].isin(rows)]
-        assert [rows[row] for row, _ in file["nearest"][k]] == near["feature"].tolist()
+        if latent != 3:  # to which all are as near
+            assert [rows[row] for row, _ in file["nearest"][k]] == near["feature"].tolist()
         np.testing.assert_allclose([c for _, c in file["nearest"][k]], near["cosine"], atol=6e-4)
         words = gi.saes.promoted(sae, model, latent, n=8)
         for got, side in zip(file["words"][k], ("promoted", "suppressed"), strict=True):
             wanted = words[words["side"] == side]
             np.testing.assert_allclose([v for _, v in got], wanted["logit"], atol=0.006)
-            if latent != 3:  # whose logits are all the same
+            if latent != 3:
                 assert [text for text, _ in got] == wanted["token"].tolist()
     gi.atlas.write(named, table, out=tmp_path / "a", sae=sae)
     assert read(tmp_path / "a")["features-0"]["words"] is None
@@ -587,9 +588,10 @@ def test_the_finer_outlines_close_and_lie_on_the_coarse_ones(folder):
         parts = [arcs[i] if i >= 0 else arcs[~i][::-1] for i in ring]
         for part, following in zip(parts, [*parts[1:], parts[0]], strict=True):
             assert np.allclose(part[-1] % 360, following[0] % 360, atol=0.011)
-        points = np.vstack(parts)
-        if np.ptp(points[:, 0]) < 180 and len(points) > 3:
-            land.append(Polygon(points).buffer(0))
+        lon, lat = np.vstack(parts).T
+        lon = np.unwrap(lon, period=360)
+        if abs(lon[-1] - lon[0]) < 180 and len(lon) > 3:  # not around a pole
+            land.append(Polygon(np.column_stack([lon, lat])).buffer(0))
     fine = union_all(land)
     coarse = MultiPolygon(
         [p for p in map(Polygon, plot.outlines()) if p.is_valid and p.bounds[3] < 60]
@@ -597,7 +599,7 @@ def test_the_finer_outlines_close_and_lie_on_the_coarse_ones(folder):
     inland = [p for p in coarse.geoms if p.area > 50 and p.bounds[1] > -56]
     assert len(inland) > 5
     for part in inland:
-        assert part.intersection(fine).area > 0.97 * part.area
+        assert part.intersection(fine).area > 0.95 * part.area
 
 
 def test_the_probe_and_its_layers(folder, feats):

@@ -134,7 +134,7 @@ def write(
         raise InputError(f"maps is {maps}; it must be 0 or more.")
     if model is not None and sae is None:
         raise InputError(
-            "model: what features promote is known with their autoencoder, sae, alone."
+            "model: what features promote is not known without their autoencoder, sae."
         )
     target = Path(out).resolve()
     folders.check(target)
