@@ -83,7 +83,7 @@
     const km = (i) => `${whole(edges[i])} to ${whole(edges[i + 1])} km`;
     const words = moran.map((v, i) => `${km(i)}: ${fixed(v, 2)}`).join("; ");
     const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Correlogram, Moran’s I by distance. ${words}` });
-    const step = high > 0.8 ? 0.4 : high > 0.35 ? 0.2 : 0.1;
+    const step = high > 1.8 ? 1 : high > 0.8 ? 0.4 : high > 0.35 ? 0.2 : 0.1;
     for (let tick = Math.ceil(low / step) * step; tick <= high; tick += step) {
       svg.append(make("line", { x1: left, x2: width - right, y1: up(tick), y2: up(tick), class: Math.abs(tick) < 1e-6 ? "zero" : "grid" }),
         label(left - 7, up(tick) + 4, "end", "tick", fixed(tick, 1)));

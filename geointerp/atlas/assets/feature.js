@@ -38,9 +38,9 @@
     const least = Atlas.data.overview.counts.q;
     return make("section", {}, make("h2", {}, "Is it more than chance?"),
       make("p", { class: "note" }, "Moran’s I is ", make("b", {}, fixed(f.I[row], 3)), expected == null ? "." : `; by chance ${fixed(expected, 4)}.`),
-      Atlas.plainTable(["places permuted among", "z", "p", "q", ""], rows.map((each) => make("tr", {},
+      Atlas.plainTable(["permuted", "z", "p", "q", `q ≤ ${least}`], rows.map((each) => make("tr", {},
         make("th", { scope: "row", class: "words" }, said(each.name)), make("td", {}, fixed(each.z, 1)), make("td", {}, small(each.p)), make("td", {}, small(each.q)),
-        make("td", { class: "words" }, each.q === null ? "not tested" : each.q <= least ? "significant" : "not significant"))), [0, 4]));
+        make("td", {}, each.q === null ? "not tested" : each.q <= least ? "yes" : "no"))), [0]));
   }
   function region(row) {
     const f = Atlas.data.features;

@@ -166,8 +166,8 @@
     draw(pen, line) {
       pen.fillStyle = Atlas.css("--sea");
       pen.fillRect(-this.wide, -this.high, 2 * this.wide, 2 * this.high);
-      line(this.graticule(), "--grid", 0.7);
       pen.fillStyle = Atlas.css("--land"); pen.fill(this.path(this.coast.land, true), "evenodd");
+      line(this.graticule(), "--net", 0.7);
       line(this.path(this.coast.borders, false), "--border", 1);
       line(this.path(this.coast.shores, false), "--shore", 0.7);
     }
@@ -229,7 +229,7 @@
     const across = spots.map((s) => s[0]), down = spots.map((s) => s[1]);
     const [west, east, top, foot] = [Math.min(...across), Math.max(...across), Math.min(...down), Math.max(...down)];
     // with a margin, and never so near that the outlines look coarse
-    const high = 0.62 * Math.max(0.09, foot - top, (east - west) / ASPECT);
+    const high = 0.62 * Math.max(0.14, foot - top, (east - west) / ASPECT);
     return new Region(lon, lat, [(west + east) / 2, (top + foot) / 2, high * ASPECT, high], await theCoast());
   }
   // where a feature fires

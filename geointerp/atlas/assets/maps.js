@@ -41,7 +41,10 @@
       }
       pen.globalAlpha = 1;
     }
-    if (view.name === "region") scaleBar(pen, view, scale, height, ratio);
+    if (view.name === "region") {
+      scaleBar(pen, view, scale, height, ratio);
+      locator(pen, view, width, height, ratio);
+    }
     const made = { canvas, scale };
     bases.set(key, made);
     if (bases.size > 12) bases.delete(bases.keys().next().value);
@@ -58,6 +61,18 @@
     pen.lineWidth = 1.5 * ratio; pen.beginPath();
     pen.moveTo(left, base - 3 * ratio); pen.lineTo(left, base); pen.lineTo(left + long, base); pen.lineTo(left + long, base - 3 * ratio);
     pen.stroke();
+  }
+
+  function locator(pen, view, width, height, ratio) { // where in the world it is
+    const world = Atlas.theWorld(), scale = (46 * ratio) / world.wide, [a, d] = Atlas.equalEarth(...view.center);
+    const left = width - 56 * ratio, top = height - 33 * ratio;
+    pen.setTransform(scale, 0, 0, scale, left, top);
+    pen.fillStyle = css("--paper"); pen.fill(world.globe);
+    pen.fillStyle = css("--idle"); pen.fill(world.land);
+    pen.strokeStyle = css("--edge"); pen.lineWidth = ratio / scale; pen.stroke(world.globe);
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.strokeStyle = css("--HH"); pen.lineWidth = 2 * ratio;
+    pen.beginPath(); pen.arc(left + a * scale, top + d * scale, Math.max(3.5 * ratio, view.high * scale), 0, 7); pen.stroke();
   }
 
   // ---------------------------------------------------------------- a map with its dots
