@@ -41,7 +41,7 @@ def write_atlas(
         seed: Of the permutations that clusters are told from chance by.
     """
     from geointerp import atlas as rooms
-    from geointerp import probes, spatial
+    from geointerp import cards, probes, spatial
 
     check_seed(seed)
     if clusters is not None and clusters < 0:
@@ -69,7 +69,7 @@ def write_atlas(
         sae=sae,
         model=reader,
         figures=_figures(folder),
-        cards=_cards(folder),
+        cards={name: card for name, card in cards.read_all(folder).items() if name != "atlas"},
         ratings=ratings,
     )
     print(target / "index.html")
@@ -175,24 +175,6 @@ def _figures(folder: Path) -> dict[str, Any]:
         name: cards.read(folder / name).get("figures", {})
         for name in ("probe", "sae")
         if (folder / name / "card.json").exists()
-    }
-
-
-def _cards(folder: Path) -> dict[str, Any]:
-    """The cards of the run's artefacts, by their names."""
-    from geointerp import cards
-
-    found = {}
-    for path in sorted(folder.iterdir()):
-        if path.is_dir() and (path / "card.json").exists():
-            found[path.name] = cards.read(path)
-        elif path.name.endswith(".card.json"):
-            artefact = path.name.removesuffix(".card.json")
-            found[artefact] = artefacts.read_card(folder / artefact)
-    return {
-        name: card
-        for name, card in found.items()
-        if card.get("made by", {}).get("function") != "geointerp.atlas.write"
     }
 
 

@@ -47,7 +47,7 @@
     if (!f.region || f.region[row] < 0) return null;
     return make("section", {}, make("h2", {}, "The region that it tells best"),
       make("p", { class: "region" }, said(f.regions[f.region[row]])),
-      make("dl", { class: "pairs" }, [["precision", "of the places where it fires strongly, are in the region"], ["recall", "of the region’s places, fire it strongly"], ["f1", "both at once (F1)"]]
+      make("dl", { class: "pairs" }, [["precision", "of the places where it fires strongly, are in the region"], ["recall", "of the region’s places, fire it strongly"], ["f1", "their harmonic mean"]]
         .filter(([name]) => f[name]).map(([name, words]) => make("div", {}, make("dt", {}, name === "f1" ? "F1" : name, make("small", {}, ` ${words}`)), make("dd", {}, fixed(f[name][row], 2))))));
   }
   function extent(row) {
