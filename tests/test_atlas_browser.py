@@ -308,14 +308,14 @@ def test_a_feature_has_a_link_maps_and_numbers(reader, made, pictures):
     assert f"{table.loc['0', 'precision']:.2f}" in tab.texts("#view-feature .pairs dd")
     assert tab.page.locator("svg[aria-label^='Correlogram'] circle").count() == 3
     assert tab.page.locator("svg[aria-label^='Histogram'] rect").count() > 3
-    tab.page.click("text=the world")
+    tab.page.click("#view-feature .switch button >> nth=1")
     tab.page.wait_for_selector(".maps canvas.map[data-view='world']")
     tab.page.screenshot(path=pictures / "feature-world.png", full_page=True)
-    tab.page.click("text=where it fires")
+    tab.page.click("#view-feature .switch button >> nth=0")
 
     tab.follow("#feature=1")
     tab.page.wait_for_selector(".maps canvas.map[data-view='world']")
-    assert tab.page.locator("text=where it fires").count() == 0
+    assert tab.page.locator("#view-feature .switch").count() == 0
     tab.follow("#feature=3")
     assert "It fires nowhere." in tab.text("#view-feature")
     assert "It fires on no place." in tab.text("#view-feature .facts")
@@ -618,7 +618,7 @@ def test_maps_project_as_the_plots_do(reader, made):
     # nine tenths and more of the activation are in the picture
     column = feats.X[:, 0].toarray().ravel()
     inside = (np.abs(spots - region["box"][:2]) < region["box"][2:]).all(axis=1)
-    assert column[inside].sum() > 0.9 * column.sum()
+    assert column[inside].sum() >= 0.93 * column.sum()
 
 
 def test_one_is_not_many(browser, made, tmp_path):
