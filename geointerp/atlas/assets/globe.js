@@ -150,14 +150,20 @@
       return 2 * Math.asin(Math.min(1, far / 2));
     }
     path(lines, closed) {
-      const path = new Path2D(), reach = this.reach();
+      const path = new Path2D(), reach = this.reach(), [a, b, c] = this.middle, [d, e] = this.east, [f, g, h] = this.north;
+      const fine = this.wide / 700; // what is nearer to the point before it than a dot of the screen is left out
       for (const { points, middle, radius } of lines) {
         if (angle(middle, this.middle) - radius > reach) continue;
-        let begun = false;
+        let begun = false, x = 0, y = 0;
         for (let i = 0; i < points.length; i += 3) {
-          const p = points.subarray(i, i + 3);
-          if (!closed && dot(p, this.middle) < -0.6) { begun = false; continue; }
-          path[begun ? "lineTo" : "moveTo"](...this.at(p)); begun = true;
+          const p = points[i], q = points[i + 1], r = points[i + 2], near = a * p + b * q + c * r;
+          if (near < -0.6 && !closed) { begun = false; continue; }
+          const k = Math.sqrt(2 / Math.max(1 + near, 0.02)); // what is behind the globe is kept within bounds
+          const across = k * (d * p + e * q) - this.left, down = -k * (f * p + g * q + h * r) - this.top;
+          const step = Math.abs(across - x) + Math.abs(down - y);
+          if (begun && step < fine && i + 3 < points.length) continue;
+          path[begun ? "lineTo" : "moveTo"](across, down);
+          begun = true; x = across; y = down;
         }
         if (closed) path.closePath();
       }
@@ -223,13 +229,14 @@
   async function framed(vectors) {
     const sum = [0, 1, 2].map((k) => vectors.reduce((total, v) => total + v[k], 0)), size = Math.hypot(...sum);
     const middle = sum.map((v) => v / size);
-    if (!(size > 1e-9) || Math.max(...vectors.map((v) => angle(v, middle))) > 50 * RAD) return theWorld();
+    if (!(size > 1e-9) || vectors.some((v) => angle(v, middle) > 50 * RAD)) return theWorld();
     const lon = Math.atan2(middle[1], middle[0]) / RAD, lat = Math.asin(Math.max(-1, Math.min(1, middle[2]))) / RAD;
     const bare = new Region(lon, lat, [0, 0, 1, 1], null), spots = vectors.map((v) => bare.at(v));
     const across = spots.map((s) => s[0]), down = spots.map((s) => s[1]);
     const [west, east, top, foot] = [Math.min(...across), Math.max(...across), Math.min(...down), Math.max(...down)];
     // with a margin, and never so near that the outlines look coarse
     const high = 0.62 * Math.max(0.14, foot - top, (east - west) / ASPECT);
+    if (high > 0.5) return theWorld(); // most of the globe
     return new Region(lon, lat, [(west + east) / 2, (top + foot) / 2, high * ASPECT, high], await theCoast());
   }
   // where a feature fires
