@@ -98,6 +98,26 @@ def read(folder: Path, *, stem: str = "card") -> dict[str, Any]:
     return card
 
 
+def read_all(folder: Path) -> dict[str, dict[str, Any]]:
+    """The cards of all artefacts that lie in a folder, by the names of these.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Returns
+    -------
+    dict of str to dict
+    """
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.endswith(".card.json"):
+            found[path.name.removesuffix(".card.json")] = read(folder, stem=path.stem)
+        elif (path / "card.json").exists():
+            found[path.name] = read(path)
+    return found
+
+
 def _cell(value: object) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

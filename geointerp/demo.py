@@ -131,13 +131,26 @@ def _stages(part: Path, seed: int) -> dict[str, dict[str, float]]:
         "median probability of a rating at all": float(ratings["mass"].median()),
     }
 
-    log.info("the page")
-    shown = table.assign(q_within_country=within["q"])
-    shown = shown.join(matched[["region", "precision", "recall"]])
-    gi.atlas.write(
-        features, shown, out=part / "atlas", report=report, figures=figures, ratings=ratings
-    )
+    log.info("the atlas: where each feature clusters, how far it reaches, what it promotes")
     (part / "figures.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
+    where = gi.spatial.extent(features, features, graph)
+    shown = table.join(within[["z", "p", "q"]].rename(columns="{}_within_country".format))
+    shown = shown.join(matched[["region", "precision", "recall", "f1"]])
+    shown = shown.join(where[["spread_km", "n_patches", "largest_patch"]])
+    some = (features[:, first : first + 256] for first in range(0, WIDTH, 256))
+    gi.atlas.write(
+        features,
+        shown,
+        out=part / "atlas",
+        report=report,
+        local=(gi.spatial.local_moran(each, graph, seed=seed) for each in some),
+        correlograms=gi.spatial.correlogram(features, features),
+        sae=sae,
+        model=model,
+        figures=figures,
+        cards=gi.cards.read_all(part),
+        ratings=ratings,
+    )
     return figures
 
 

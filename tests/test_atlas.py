@@ -3,9 +3,8 @@ import hashlib
 import html
 import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import anndata
 import numpy as np
@@ -17,7 +16,7 @@ from scipy import sparse
 
 import geointerp as gi
 from geointerp import plot
-from geointerp.atlas import pages
+from geointerp.atlas import folders, packing, pages, payloads, places
 from geointerp.errors import InputError
 
 HOSTILE = [
@@ -122,12 +121,62 @@ class Parsed(HTMLParser):
             self.inside[-1][2] += data
 
 
+CALL = re.compile(r'geointerpAtlas\("([a-z0-9-]+)",("(?:[^"\\]|\\.)*")\);\n', re.ASCII)
+
+
+def payload(path):
+    """What a file of data gives the page, if it is one call with texts and nothing else."""
+    text = path.read_bytes().decode("ascii")
+    called = CALL.fullmatch(text)
+    assert called, path
+    assert called[1] == path.stem
+    return json.loads(json.loads(called[2]))
+
+
 def read(folder):
+    """All data of an atlas, by the names of its files."""
+    return {path.stem: payload(path) for path in (folder / "data").iterdir()}
+
+
+def page_of(folder):
     text = (folder / "index.html").read_text("utf-8")
-    page = Parsed(text)
-    blocks = [body for tag, attrs, body in page.inside if attrs.get("id") == "data"]
-    assert len(blocks) == 1
-    return text, page, json.loads(blocks[0])
+    return text, Parsed(text)
+
+
+def unpacked(packed, at=0):
+    """Readers of what packing.py writes, from a place in the bytes on."""
+    data, at = base64.b64decode(packed), [at]
+
+    def number():
+        value = shift = 0
+        while True:
+            byte = data[at[0]]
+            at[0] += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    def rising(n):
+        return np.cumsum([number() for _ in range(n)]).astype(int)
+
+    def values(n, low, high):
+        shares = np.frombuffer(data, "<u2", n, at[0]) / packing.LEVELS
+        at[0] += 2 * n
+        return low + shares * (high - low)
+
+    return number, rising, values
+
+
+def of_block(block, k, n_places):
+    """A feature of a file: its values everywhere, and its clusters."""
+    _, rising, values = unpacked(block["bytes"], block["at"][k])
+    at = rising(block["n"][k])
+    dense = np.zeros(n_places)
+    dense[at] = values(block["n"][k], block["low"][k], block["high"][k])
+    counts = block["clusters"][k]
+    found = counts if not isinstance(counts, list) else [rising(n).tolist() for n in counts]
+    return dense, found
 
 
 @pytest.fixture(scope="module")
@@ -153,12 +202,17 @@ def folder(feats, tmp_path_factory):
     return out
 
 
-# ------------------------------------------------------------------------------- one safe file
+# ------------------------------------------------------------------------------- safe files
 
 
 def test_nothing_comes_from_outside(folder):
-    assert {path.name for path in folder.iterdir()} == {"index.html", "card.json", "card.md"}
-    text, page, _ = read(folder)
+    assert {path.name for path in folder.iterdir()} == {
+        "index.html",
+        "data",
+        "card.json",
+        "card.md",
+    }
+    text, page = page_of(folder)
     for tag, attrs in page.tags:
         assert tag not in ("link", "img", "iframe", "object", "embed", "base", "source", "video")
         for name, value in attrs.items():
@@ -172,60 +226,77 @@ def test_nothing_comes_from_outside(folder):
     assert set(re.findall(r"https?://[^\s\"'<]*", text)) == {"http://www.w3.org/2000/svg"}
 
 
-def test_policy_lets_only_the_pages_own_script_and_style_run(folder):
-    _, page, _ = read(folder)
+def test_policy_lets_only_the_folders_own_scripts_and_style_run(folder):
+    _, page = page_of(folder)
     policy = next(a["content"] for t, a in page.tags if a.get("http-equiv"))
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
     assert rules["default-src"] == "'none'"
     assert rules["base-uri"] == rules["form-action"] == "'none'"
-    bodies = {
-        "script-src": [b for t, a, b in page.inside if t == "script" and "type" not in a],
-        "style-src": [b for t, a, b in page.inside if t == "style"],
-    }
-    for rule, (body,) in bodies.items():
+    for rule, tag, more in (("script-src", "script", " 'self'"), ("style-src", "style", "")):
+        (body,) = [body for t, _, body in page.inside if t == tag]
         digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
-        assert rules[rule] == f"'sha256-{digest}'"
-    assert set(rules) == {"default-src", "base-uri", "form-action", *bodies}
+        assert rules[rule] == f"'sha256-{digest}'{more}"
+    assert set(rules) == {"default-src", "base-uri", "form-action", "script-src", "style-src"}
 
 
 def test_hostile_text_stays_in_the_data_and_comes_back_exactly(folder, feats):
-    text, page, data = read(folder)
-    assert [tag for tag, _ in page.tags].count("script") == 2
+    text, page = page_of(folder)
+    data = read(folder)  # which checks that each file is one call with two texts
+    assert [tag for tag, _ in page.tags].count("script") == 1
     assert data["places"]["name"] == list(feats.obs["name"])
     assert data["features"]["id"] == FEATURES
-    start = text.index('id="data">') + len('id="data">')
-    block = text[start : text.index("</script>", start)]
-    assert not re.search("[<>&\u2028\u2029]", block)
-    rest = text[:start] + text[start + len(block) :]
     for word in ("alert(1)", "HACKED", "onerror", "onload", "東京", "Brien"):
-        assert word in block
-        assert word not in rest
+        assert word not in text
+    for path in (folder / "data").iterdir():
+        assert not set(path.read_text("ascii")) & set("<>&")
 
 
 @settings(max_examples=200)
 @given(st.text(st.characters(exclude_categories=[])))
-def test_escaped_json_means_nothing_to_html_and_the_same_to_json(text):
-    escaped = pages.escaped_json({text: [text]})
-    assert not set(escaped) & set("<>&\u2028\u2029")
-    encoded = escaped.encode("utf-8", "backslashreplace").decode()
-    assert json.loads(encoded) == {text: [text]}
+def test_a_payload_is_one_call_with_texts_whatever_it_holds(tmp_path_factory, text):
+    folder = tmp_path_factory.getbasetemp()
+    payloads.save(folder, "any", {text: [text]})
+    assert payload(folder / "any.js") == {text: [text]}
+    assert not set((folder / "any.js").read_text("ascii")) & set("<>&")
 
 
 def test_a_title_of_ones_own_is_text(feats, tmp_path):
-    title = "</title><script>alert(1)</script> & {{data}}"
+    title = "</title><script>alert(1)</script> & {{script}}"
     gi.atlas.write(feats, make_table(feats), out=tmp_path / "a", title=title)
-    text, page, data = read(tmp_path / "a")
-    assert data["title"] == title
+    text, page = page_of(tmp_path / "a")
+    assert read(tmp_path / "a")["overview"]["title"] == title
     assert html.escape(title) in text
-    assert [tag for tag, _ in page.tags].count("script") == 2
+    assert [tag for tag, _ in page.tags].count("script") == 1
     assert next(body for tag, _, body in page.inside if tag == "title") == title
+
+
+# ------------------------------------------------------------------------------- packing
+
+
+@given(st.lists(st.integers(0, 2**35 - 1), max_size=50))
+def test_varints_come_back(numbers):
+    packed = base64.b64encode(packing.varints(np.array(numbers, dtype=np.int64)))
+    number, _, _ = unpacked(packed)
+    assert [number() for _ in numbers] == numbers
+    assert packing.varints(np.array([0, 127, 128, 300])) == b"\x00\x7f\x80\x01\xac\x02"
+
+
+@given(st.lists(st.floats(-1e6, 1e6), max_size=50))
+def test_values_come_back_within_half_a_step(numbers):
+    given_ = np.array(numbers, dtype=float)
+    low, high, packed = packing.quantised(given_)
+    _, _, values = unpacked(base64.b64encode(packed))
+    step = (high - low) / packing.LEVELS
+    np.testing.assert_allclose(
+        values(len(given_), low, high), given_, atol=0.5001 * step, rtol=1e-12
+    )
 
 
 # ------------------------------------------------------------------------------------- contents
 
 
 def test_figures_are_the_inputs(folder):
-    _, _, data = read(folder)
+    data = read(folder)["overview"]
     shown = {group["heading"]: dict(group["rows"]) for group in data["figures"]}
     expected = {heading: dict(rows) for heading, rows in FIGURES.items()}
     expected["GeoLLM <b>"]["missing"] = None
@@ -243,7 +314,7 @@ def test_figures_are_the_inputs(folder):
     assert data["tiles"][4]["note"] == "held out: country; layer 1"
     assert data["title"] == "What does toponym know about places?"
     assert ["prompt", "<i>{name}</i>"] in data["about"]
-    assert "/somewhere" not in json.dumps(data)
+    assert "/somewhere" not in json.dumps(read(folder))
 
 
 def test_every_split_is_told_of_the_layer_that_is_best_under_the_first(feats, tmp_path):
@@ -261,7 +332,9 @@ def test_every_split_is_told_of_the_layer_that_is_best_under_the_first(feats, tm
         )
         told = gi.probes.Report(ordered, report.predictions, "coordinates")
         gi.atlas.write(feats, make_table(feats), out=tmp_path / first, report=told)
-        tiles = [t for t in read(tmp_path / first)[2]["tiles"] if t["label"].startswith("R²")]
+        tiles = [
+            t for t in read(tmp_path / first)["overview"]["tiles"] if t["label"].startswith("R²")
+        ]
         tiles = [t for t in tiles if "control" not in t["note"]]
         assert [t["label"] for t in tiles] == ["R², best layer", "R²", "R²"]
         assert {t["note"]: t["value"] for t in tiles} == {
@@ -275,56 +348,262 @@ def test_figures_below_zero_have_a_minus_and_zero_has_none(feats, tmp_path):
     report.table.loc[untrained, "r2"] = -0.004
     report.table.loc[report.table["layer"].isna(), "r2"] = -0.126
     gi.atlas.write(feats, make_table(feats), out=tmp_path / "a", report=report)
-    tiles = {tile["label"]: tile["value"] for tile in read(tmp_path / "a")[2]["tiles"]}
+    tiles = {tile["label"]: tile["value"] for tile in read(tmp_path / "a")["overview"]["tiles"]}
     assert tiles["R², untrained"] == "0.00"
     assert "R², bag of tokens" not in tiles
     report.table.loc[untrained, "r2"] = -0.5
     gi.atlas.write(feats, make_table(feats), out=tmp_path / "b", report=report)
-    tiles = {tile["label"]: tile["value"] for tile in read(tmp_path / "b")[2]["tiles"]}
+    tiles = {tile["label"]: tile["value"] for tile in read(tmp_path / "b")["overview"]["tiles"]}
     assert tiles["R², bag of tokens"] == "−0.13"
 
 
 def test_the_strongest_are_the_significant_by_their_i(folder, feats):
-    _, _, data = read(folder)
-    ids = [FEATURES[feature["row"]] for feature in data["shown"]]
-    assert ids == ["4", "it's", "0", FEATURES[2]]
-    assert data["counts"] == {"tested": 6, "significant": 4, "strong": 3, "q": 0.05}
-    table = make_table(feats)
+    data = read(folder)
+    assert [FEATURES[row] for row in data["strongest"]["rows"]] == ["4", "it's", "0", FEATURES[2]]
+    counts = data["overview"]["counts"]
+    assert {k: counts[k] for k in ("tested", "significant", "strong", "q")} == {
+        "tested": 6,
+        "significant": 4,
+        "strong": 3,
+        "q": 0.05,
+    }
+    table, shown = make_table(feats), data["features"]
     for key, column in (("I", "I"), ("q", "q"), ("p", "p"), ("z", "z"), ("n", "n_active")):
-        got = pd.Series(data["features"][key], index=FEATURES, dtype=float)
+        got = pd.Series(shown[key], index=FEATURES, dtype=float)
         np.testing.assert_allclose(got, table[column].astype(float), rtol=1e-3)
-    assert data["features"]["reason"] == [None if pd.isna(r) else r for r in table["reason"]]
+    reasons = [shown["reasons"][code] if code >= 0 else None for code in shown["reason"]]
+    assert reasons == [None if pd.isna(r) else r for r in table["reason"]]
 
 
-def test_maps_hold_what_is_not_zero_strongest_first(folder, feats):
-    _, _, data = read(folder)
-    for feature in data["shown"]:
-        column = feats.X[:, feature["row"]].toarray().ravel()
-        got = np.zeros(len(column))
-        got[feature["at"]] = feature["value"]
-        np.testing.assert_allclose(got, column, rtol=5e-3)
-        assert len(feature["at"]) == (column != 0).sum()
-        assert (np.diff(feature["value"]) <= 0).all()
-        total = column.sum()
-        by_code = {"BR": "Brazil", "CA": "Canada", "XX": "XX"}
-        for code, share in feature["countries"]:
-            named = data["places"]["countries"][code]
-            rows = feats.obs["country"].map(by_code, na_action="ignore") == named
-            assert share == pytest.approx(column[rows].sum() / total, abs=6e-4)
+def wide_features(n_places=1100, width=150, seed=1, dense=False):
+    """More than two files of features and of places, with places far apart in the file."""
+    rng = np.random.default_rng(seed)
+    matrix = sparse.random(n_places, width, 0.02, format="csr", dtype=np.float32, rng=rng)
+    matrix[n_places - 1, 3] = -2.5  # one below zero, after the longest gap
+    lon, lat = gi.sphere.lon_lat(rng.standard_normal((n_places, 3)))
+    return anndata.AnnData(
+        matrix.toarray() if dense else matrix,
+        obs=pd.DataFrame({"name": [f"place {i}" for i in range(n_places)]}),
+        obsm={"spatial": np.column_stack([lon, lat])},
+    )
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_files_hold_what_is_not_zero(tmp_path, dense):
+    feats = wide_features(dense=dense)
+    table = pd.DataFrame(
+        {"I": 0.5, "q": 0.01, "n_active": np.asarray((feats.X != 0).sum(axis=0)).ravel()},
+        index=feats.var_names,
+    )
+    gi.atlas.write(feats, table, out=tmp_path / "a")
+    data = read(tmp_path / "a")
+    wanted = feats.X if dense else feats.X.toarray()
+    files = [data[f"features-{i}"] for i in range(3)]
+    assert [len(file["rows"]) for file in files] == [64, 64, 22]
+    assert data["overview"]["counts"]["block"] == 64
+    for file in [*files, data["strongest"]]:
+        for k, row in enumerate(file["rows"]):
+            got, _ = of_block(file, k, feats.n_obs)
+            step = np.ptp(wanted[:, row]) / packing.LEVELS
+            np.testing.assert_allclose(got, wanted[:, row], atol=step, rtol=1e-5)
+            assert ((got != 0) == (wanted[:, row] != 0)).all()
+    assert f"features-{3}" not in data
+    # of each place, by size whatever the sign, and at most twenty
+    for number in range(3):
+        file = data[f"places-{number}"]
+        read_number, _, values = unpacked(file["bytes"])
+        rows = [[read_number() for _ in range(n)] for n in file["n"]]
+        shares = values(sum(file["n"]), file["low"], file["high"])
+        assert file["first"] == number * places.BLOCK
+        at = 0
+        for place, chosen in enumerate(rows, file["first"]):
+            own = wanted[place]
+            ranked = sorted(np.flatnonzero(own), key=lambda f, own=own: (-abs(own[f]), f))
+            assert chosen == ranked[: places.STRONGEST]
+            np.testing.assert_allclose(shares[at : at + len(chosen)], own[chosen], atol=1e-4)
+            at += len(chosen)
+    assert sum(len(data[f"places-{i}"]["n"]) for i in range(3)) == feats.n_obs
     lon_lat = np.column_stack([data["places"]["lon"], data["places"]["lat"]])
     np.testing.assert_allclose(lon_lat, feats.obsm["spatial"], atol=0.00501)
+    top = [int(np.argmax(wanted[:, row])) for row in range(feats.n_vars)]
+    assert data["features"]["top"] == top
+
+
+def local_of(feats, names=None, **options):
+    graph = gi.spatial.knn(feats, k=4)
+    chosen = feats if names is None else feats[:, names]
+    return gi.spatial.local_moran(chosen, graph, permutations=199, alpha=1, **options)
+
+
+def test_clusters_are_those_of_local_moran(feats, tmp_path):
+    local = local_of(feats)
+    parts = (local.isel(feature=slice(i, i + 3)) for i in (0, 3, 6))  # gone through once
+    for name, given_ in (("whole", local), ("parts", parts)):
+        gi.atlas.write(feats, make_table(feats), out=tmp_path / name, local=given_)
+    assert everything(tmp_path / "whole") == everything(tmp_path / "parts")
+    data = read(tmp_path / "whole")
+    assert data["overview"]["counts"]["alpha"] == 1
+    kinds = set()
+    for k in range(len(FEATURES)):
+        dense, found = of_block(data["features-0"], k, feats.n_obs)
+        cluster = local["cluster"].values[:, k]
+        kinds |= set(cluster)
+        assert found == [
+            np.flatnonzero(cluster == kind).tolist() for kind in ("HH", "LL", "LH", "HL")
+        ]
+        np.testing.assert_allclose(dense, feats.X[:, [k]].toarray().ravel(), atol=1e-4)
+    assert {"HH", "LH"} < kinds
+    some = local_of(feats, ["4", "0"])
+    constant = feats.copy()
+    constant.X[:, 4] = 1
+    gi.atlas.write(
+        constant, make_table(feats), out=tmp_path / "some", local=local_of(constant, ["4"])
+    )
+    assert read(tmp_path / "some")["features-0"]["clusters"][4].startswith("It is constant")
+    gi.atlas.write(feats, make_table(feats), out=tmp_path / "some", local=some)
+    found = read(tmp_path / "some")["features-0"]["clusters"]
+    assert [isinstance(each, list) for each in found] == [name in ("4", "0") for name in FEATURES]
+    other = some.assign_coords(place=feats.obs_names[::-1])
+    for wrong, said in (
+        (some.assign_coords(feature=["4", "9"]), "no feature '9'"),
+        (other, "places are not the features'"),
+        (some.assign_attrs(statistic="Getis"), "it is not local Moran's I"),
+        ([some, some.assign_attrs(alpha=0.1)], r"several alphas, \[0.1, 1.0\]"),
+    ):
+        with pytest.raises(InputError, match=said):
+            gi.atlas.write(feats, make_table(feats), out=tmp_path / "b", local=wrong)
+
+
+def test_correlograms(feats, tmp_path):
+    edges = (0, 1500, 4000, 9000)
+    found = gi.spatial.correlogram(feats, feats, edges_km=edges)
+    # in any order; of some features alone
+    some = found[found["feature"] != "5"].sample(frac=1, random_state=0)
+    gi.atlas.write(feats, make_table(feats), out=tmp_path / "a", correlograms=some)
+    data = read(tmp_path / "a")
+    assert data["features"]["edges_km"] == [0, 1500, 4000, 9000]
+    reach = gi.spatial.reach_km(found)
+    for k, name in enumerate(FEATURES):
+        profile = data["features-0"]["correlogram"][k]
+        if name == "5":
+            assert profile is data["features"]["reach_km"][k] is None
+            continue
+        rows = found[found["feature"] == name]
+        for got, column in zip(profile, ("I", "expected_I", "z"), strict=True):
+            np.testing.assert_allclose(np.array(got, float), rows[column], rtol=6e-3)
+        wanted = min(reach[name], 9000)
+        assert data["features"]["reach_km"][k] == pytest.approx(wanted, rel=1e-3)
+    for wrong, said in (
+        (found.drop(columns="z"), "no column 'z'"),
+        (found.replace({"feature": {"4": "9"}}), "no feature '9'"),
+        (found.drop(index=4), "has a band twice or lacks one"),
+        (found.assign(to_km=found["to_km"] + 1), "don't follow each other"),
+    ):
+        with pytest.raises(InputError, match=said):
+            gi.atlas.write(feats, make_table(feats), out=tmp_path / "b", correlograms=wrong)
+
+
+def make_sae(hidden, latents, seed=0):
+    """As much of an autoencoder as its directions need."""
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    decoder = torch.randn(latents, hidden, generator=generator)
+    decoder[3] = 0  # which writes nothing
+    return SimpleNamespace(
+        W_dec=decoder, cfg=SimpleNamespace(d_sae=latents, d_in=hidden, metadata={})
+    )
+
+
+def test_nearest_features_and_vocabulary_are_those_of_the_autoencoder(feats, tmp_path):
+    model = gi.models.load("toponym")
+    sae = make_sae(model.hidden, 30)
+    rows = [7, 3, 29, 0, 12, 5, 18, 21]
+    named = feats.copy()
+    named.var_names = [str(row) for row in rows]
+    table = make_table(feats).set_axis(named.var_names)
+    gi.atlas.write(named, table, out=tmp_path / "a", sae=sae, model=model)
+    file = read(tmp_path / "a")["features-0"]
+    for k, latent in enumerate(rows):
+        near = gi.saes.neighbours(sae, latent, n=30)
+        near = near[near["feature"].isin(rows)]
+        if latent != 3:  # to which all are as near
+            assert [rows[row] for row, _ in file["nearest"][k]] == near["feature"].tolist()
+        np.testing.assert_allclose([c for _, c in file["nearest"][k]], near["cosine"], atol=6e-4)
+        words = gi.saes.promoted(sae, model, latent, n=8)
+        for got, side in zip(file["words"][k], ("promoted", "suppressed"), strict=True):
+            wanted = words[words["side"] == side]
+            np.testing.assert_allclose([v for _, v in got], wanted["logit"], atol=0.006)
+            if latent != 3:
+                assert [text for text, _ in got] == wanted["token"].tolist()
+    gi.atlas.write(named, table, out=tmp_path / "a", sae=sae)
+    assert read(tmp_path / "a")["features-0"]["words"] is None
+    with pytest.raises(InputError, match="without their autoencoder"):
+        gi.atlas.write(named, table, out=tmp_path / "b", model=model)
+    with pytest.raises(InputError, match=r"feature '\d+' is none of its latents, .* 0 to 4"):
+        gi.atlas.write(named, table, out=tmp_path / "b", sae=make_sae(model.hidden, 5))
+
+
+def test_cards_tell_no_folder_of_this_computer(feats, tmp_path):
+    cards = {
+        "moran.csv": {
+            "title": "Moran's I",
+            "made by": {"features": "/home/somebody/run/features.h5ad", "k": 8, "of": ["/a/b/c"]},
+            "versions": {"python": "3"},
+        },
+        "<b>": {},
+    }
+    gi.atlas.write(feats, make_table(feats), out=tmp_path / "a", cards=cards)
+    assert read(tmp_path / "a")["overview"]["cards"] == [
+        {
+            "name": "moran.csv",
+            "title": "Moran's I",
+            "sections": [
+                {
+                    "heading": "made by",
+                    "rows": [["features", "features.h5ad"], ["k", 8], ["of", "c"]],
+                }
+            ],
+        },
+        {"name": "<b>", "title": "<b>", "sections": []},
+    ]
 
 
 def test_outlines_on_the_page_are_the_plots(folder):
-    _, _, data = read(folder)
-    assert len(data["world"]) == len(plot.outlines())
-    for steps, ring in zip(data["world"], plot.outlines(), strict=True):
+    data = read(folder)
+    assert len(data["world"]["rings"]) == len(plot.outlines())
+    for steps, ring in zip(data["world"]["rings"], plot.outlines(), strict=True):
         points = np.cumsum(np.reshape(steps, (-1, 2)), axis=0) / 100
         np.testing.assert_allclose(points, ring, atol=0.00501)
 
 
+def test_the_finer_outlines_close_and_lie_on_the_coarse_ones(folder):
+    """Land of the finer outlines covers the countries of the coarse ones, but for their shores."""
+    from shapely import MultiPolygon, Polygon, union_all
+
+    coast = read(folder)["coast"]
+    arcs = [np.cumsum(np.reshape(arc, (-1, 2)), axis=0) / 100 for arc in coast["arcs"]]
+    land = []
+    for ring in coast["land"]:
+        parts = [arcs[i] if i >= 0 else arcs[~i][::-1] for i in ring]
+        for part, following in zip(parts, [*parts[1:], parts[0]], strict=True):
+            assert np.allclose(part[-1] % 360, following[0] % 360, atol=0.011)
+        lon, lat = np.vstack(parts).T
+        lon = np.unwrap(lon, period=360)
+        if abs(lon[-1] - lon[0]) < 180 and len(lon) > 3:  # not around a pole
+            land.append(Polygon(np.column_stack([lon, lat])).buffer(0))
+    fine = union_all(land)
+    coarse = MultiPolygon(
+        [p for p in map(Polygon, plot.outlines()) if p.is_valid and p.bounds[3] < 60]
+    ).buffer(0)
+    inland = [p for p in coarse.geoms if p.area > 50 and p.bounds[1] > -56]
+    assert len(inland) > 5
+    for part in inland:
+        assert part.intersection(fine).area > 0.95 * part.area
+
+
 def test_the_probe_and_its_layers(folder, feats):
-    _, _, data = read(folder)
+    data = read(folder)["overview"]
     probe, table = data["probe"], make_report(feats).predictions
     assert probe["at"] == list(range(60))
     assert (probe["layer"], probe["split"]) == (1, "random")
@@ -362,7 +641,7 @@ def test_a_probe_of_something_else_is_refused(feats, tmp_path, key, said):
 def test_a_probe_of_other_places_brings_its_own(feats, tmp_path):
     report = make_report(feats, names=False)
     gi.atlas.write(feats, make_table(feats), out=tmp_path / "a", report=report)
-    probe = read(tmp_path / "a")[2]["probe"]
+    probe = read(tmp_path / "a")["overview"]["probe"]
     assert probe["at"] is None
     assert probe["name"] == list(feats.obs["name"])
     np.testing.assert_allclose(probe["lat"], feats.obsm["spatial"][:, 1], atol=0.00501)
@@ -370,7 +649,7 @@ def test_a_probe_of_other_places_brings_its_own(feats, tmp_path):
 
 
 def test_ratings(folder, feats, tmp_path):
-    _, _, data = read(folder)
+    data = read(folder)["overview"]
     assert data["ratings"] == {
         "task": "Population </script>",
         "at": [2, 5],
@@ -389,12 +668,13 @@ def test_ratings(folder, feats, tmp_path):
 
 def test_the_cap_on_maps_is_counted(feats, tmp_path):
     gi.atlas.write(feats, make_table(feats), out=tmp_path / "a", maps=1, q=0.06)
-    data = read(tmp_path / "a")[2]
-    assert [FEATURES[feature["row"]] for feature in data["shown"]] == ["1"]
-    assert data["counts"] == {"tested": 6, "significant": 5, "strong": 4, "q": 0.06}
+    data = read(tmp_path / "a")
+    assert [FEATURES[row] for row in data["strongest"]["rows"]] == ["1"]
+    counts = data["overview"]["counts"]
+    assert (counts["significant"], counts["strong"], counts["q"]) == (5, 4, 0.06)
     card = gi.cards.read(tmp_path / "a")
     assert card["figures"]["features significant"] == 5
-    assert card["figures"]["features with a map"] == 1
+    assert card["figures"]["features on the first page"] == 1
 
 
 def test_without_a_report_countries_or_anything_significant(feats, tmp_path):
@@ -404,10 +684,11 @@ def test_without_a_report_countries_or_anything_significant(feats, tmp_path):
     bare.X = bare.X.toarray()
     table = make_table(feats)[["I", "q", "n_active"]].assign(q=np.nan)
     gi.atlas.write(bare, table, out=tmp_path / "a")
-    data = read(tmp_path / "a")[2]
+    every = read(tmp_path / "a")
+    data = every["overview"]
     assert data["probe"] is data["layers"] is data["ratings"] is None
-    assert data["shown"] == data["figures"] == []
-    assert data["places"]["name"] == list(feats.obs_names)
+    assert every["strongest"]["rows"] == data["figures"] == data["cards"] == []
+    assert every["places"]["name"] == every["places"]["id"] == list(feats.obs_names)
     assert data["title"] == "What does the model know about places?"
     assert [tile["value"] for tile in data["tiles"]] == ["0"]
 
@@ -418,7 +699,7 @@ def test_a_probe_for_another_target_has_no_map(feats, tmp_path):
         report.table.drop(columns="median_km"), report.predictions[["name"]], "population"
     )
     gi.atlas.write(feats, make_table(feats), out=tmp_path / "a", report=other)
-    data = read(tmp_path / "a")[2]
+    data = read(tmp_path / "a")["overview"]
     assert data["probe"] is None
     assert data["layers"]["target"] == "population"
     assert "median error" not in [tile["label"] for tile in data["tiles"]]
@@ -440,8 +721,13 @@ def test_a_large_run_is_a_modest_file(tmp_path):
         index=feats.var_names,
     )
     gi.atlas.write(feats, table, out=tmp_path / "a", report=make_report(feats))
-    assert len(read(tmp_path / "a")[2]["shown"]) == 24
-    assert (tmp_path / "a" / "index.html").stat().st_size < 2e6
+    assert len(read(tmp_path / "a")["strongest"]["rows"]) == 24
+    sizes = {path.stem: path.stat().st_size for path in (tmp_path / "a" / "data").iterdir()}
+    # a page and what it opens with, a file of features, and all of it
+    opening = sum(sizes[name] for name in ("overview", "places", "features", "world"))
+    assert opening + (tmp_path / "a" / "index.html").stat().st_size < 2.5e6
+    assert max(size for name, size in sizes.items() if name.startswith("features-")) < 1e5
+    assert sum(sizes.values()) < 5e6
 
 
 # ------------------------------------------------------------------------------- whole or not
@@ -479,12 +765,17 @@ def test_an_atlas_is_replaced_unless_something_lies_beside_it(feats, tmp_path):
     out = tmp_path / "deep" / "atlas"
     gi.atlas.write(feats, make_table(feats), out=out, title="first")
     gi.atlas.write(feats, make_table(feats), out=out, title="second")
-    assert read(out)[2]["title"] == "second"
+    assert read(out)["overview"]["title"] == "second"
     assert [path.name for path in out.parent.iterdir()] == ["atlas"]
+    for path in ("notes.txt", "data/Notes.js"):
+        (out / path).write_text("mine")
+        before = everything(tmp_path)
+        with pytest.raises(InputError, match=f"{path}, which would be lost"):
+            gi.atlas.write(feats, make_table(feats), out=out, title="third")
+        assert everything(tmp_path) == before
+        (out / path).unlink()
     (out / "notes.txt").write_text("mine")
     before = everything(tmp_path)
-    with pytest.raises(InputError, match=r"notes\.txt, which would be lost"):
-        gi.atlas.write(feats, make_table(feats), out=out, title="third")
     with pytest.raises(InputError, match="is a file"):
         gi.atlas.write(feats, make_table(feats), out=out / "notes.txt")
     assert everything(tmp_path) == before
@@ -492,7 +783,7 @@ def test_an_atlas_is_replaced_unless_something_lies_beside_it(feats, tmp_path):
 
 def test_an_empty_folder_is_filled(feats, tmp_path):
     gi.atlas.write(feats, make_table(feats), out=tmp_path)
-    assert read(tmp_path)[2]["features"]["id"] == FEATURES
+    assert read(tmp_path)["features"]["id"] == FEATURES
 
 
 @pytest.mark.parametrize("breaks", ["cards.write", "os.replace"])
@@ -500,14 +791,15 @@ def test_a_failure_midway_leaves_the_former_atlas(feats, tmp_path, monkeypatch, 
     out = tmp_path / "atlas"
     gi.atlas.write(feats, make_table(feats), out=out, title="first")
     before = everything(tmp_path)
-    real = pages.os.replace
+    real = folders.os.replace
 
     def fail(*arguments):
         if breaks == "os.replace" and ".partial" not in str(arguments[0]):
             return real(*arguments)
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(pages.cards if "cards" in breaks else pages.os, breaks.split(".")[1], fail)
+    where = pages.card_files if "cards" in breaks else folders.os
+    monkeypatch.setattr(where, breaks.split(".")[1], fail)
     with pytest.raises(OSError, match="no space"):
         gi.atlas.write(feats, make_table(feats), out=out, title="second")
     assert everything(tmp_path) == before
@@ -541,134 +833,6 @@ def test_what_does_not_fit_together_is_said(feats, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-# ------------------------------------------------------------------------------- in a browser
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium to open the page with")
-
-
-def opened(path, tmp_path):
-    """The page's DOM after its script has run, and what the console said."""
-    quiet = ["quic", "no-first-run", "background-networking", "component-update", "sync", "gpu"]
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            "--headless",
-            "--no-sandbox",
-            *(f"--{'' if flag.startswith('no-') else 'disable-'}{flag}" for flag in quiet),
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--virtual-time-budget=3000",
-            "--window-size=1280,6000",
-            "--enable-logging=stderr",
-            "--v=0",
-            "--dump-dom",
-            path.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=True,
-    )
-    said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    return done.stdout, said
-
-
-def asked(folder, script, tmp_path):
-    """What a script finds on the page, as the JSON it makes of `seen`."""
-    text = (folder / "index.html").read_text("utf-8")
-    ending = f"""<script>{{
-        const seen = {{}};
-        {script}
-        document.body.dataset.seen = JSON.stringify(seen);
-      }}</script></body>"""
-    # the policy would not let this script run, which another test relies on
-    copy = tmp_path / "copy.html"
-    copy.write_text(re.sub("<meta http-equiv[^>]*>", "", text).replace("</body>", ending), "utf-8")
-    source, said = opened(copy, tmp_path)
-    assert said == []
-    return json.loads(next(a["data-seen"] for t, a in Dom(source).tags if t == "body"))
-
-
-class Dom(HTMLParser):
-    """Text and attributes of the page as the browser has it; scripts left out."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.text, self.quiet = [], [], False
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.quiet = tag in ("script", "style")
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag):
-        self.quiet = False
-
-    def handle_data(self, data):
-        if not self.quiet and data.strip():
-            self.text.append(data.strip())
-
-
-@browser
-def test_the_page_in_a_browser(folder, feats, tmp_path):
-    source, said = opened(folder / "index.html", tmp_path)
-    assert said == []
-    dom = Dom(source)
-    assert ("html", {"lang": "en", "data-ready": "yes"}) in dom.tags
-    assert "<title>What does toponym know about places?</title>" in source
-    # no name became an element
-    assert not [attrs for _, attrs in dom.tags if any(name.startswith("on") for name in attrs)]
-    assert "img" not in [tag for tag, _ in dom.tags]
-    assert [tag for tag, _ in dom.tags].count("script") == 2
-    assert HOSTILE[0] in dom.text
-    assert HOSTILE[2] in dom.text
-    assert f"Feature {FEATURES[2]}" in dom.text
-    assert "Population & more" in dom.text
-    # a drawn map per feature shown, with as many dots as the feature has places, and a text
-    cards = [attrs["id"] for tag, attrs in dom.tags if attrs.get("class") == "card"]
-    assert cards == ["f4", "f3", "f0", "f2"]
-    maps = [attrs for tag, attrs in dom.tags if tag == "canvas" and attrs.get("class") == "map"]
-    assert len(maps) == 4 + 3  # and the probe's, the ratings' and the enlarged one
-    active = np.diff(feats.X.tocsc().indptr)
-    dots = {attrs.get("aria-label", "").partition(":")[0]: attrs.get("data-dots") for attrs in maps}
-    for row in (4, 3, 0, 2):
-        assert dots[f"World map of Feature {FEATURES[row]}"] == str(active[row])
-    assert sum(attrs.get("data-dots") == "60" for attrs in maps) == 1
-    # the figures, as they are read
-    assert "Unlike a correlation it may exceed 1." in " ".join(" ".join(dom.text).split())
-    for word in ("0.89", "412 km", "0.8123", "15.88", "1,024", "-0.2134", "0.800", "0.020"):
-        assert word in dom.text
-    assert "here they all are." in " ".join(dom.text)
-
-
-@browser
-def test_the_table_sorts_and_the_maps_project_as_the_plots_do(folder, feats, tmp_path):
-    script = """
-        const column = (n) => [...document.querySelectorAll(`#rows td:nth-child(${n})`)]
-          .map((cell) => cell.textContent);
-        const click = (n) => document.querySelectorAll("#columns button")[n].click();
-        Object.assign(seen, { positions: Atlas.positions, reasons: column(7), byI: column(1) });
-        seen.notes = ["within-note", "match-note"].map((id) => document.getElementById(id).hidden);
-        click(1); seen.up = column(1);
-        click(5); seen.byCount = column(6);
-        const filter = document.getElementById("filter");
-        filter.value = "untested"; filter.dispatchEvent(new Event("input"));
-        seen.untested = column(1);"""
-    seen = asked(folder, script, tmp_path)
-    lon, lat = feats.obsm["spatial"].T
-    across, up = plot.equal_earth(lon=lon, lat=lat, center=plot.CENTER)
-    np.testing.assert_allclose(seen["positions"], np.column_stack([across, -up]), atol=2e-4)
-    # what has no I comes last, either way
-    ranked = ["5", "1", "4", "it's", "0", FEATURES[2], "7"]
-    assert seen["byI"] == [*ranked, "6"]
-    assert seen["up"] == [*ranked[::-1], "6"]
-    assert seen["notes"] == [True, True]
-    assert seen["reasons"][0] == "It fires on 3 places, fewer than 10."
-    counts = [int(n) for n in seen["byCount"]]
-    assert counts == sorted(counts, reverse=True)
-    assert sorted(seen["untested"]) == ["5", "6"]
-
-
 def more_columns(table):
     """The table with q under two nulls that know regions, and with regions."""
     regions = ["NA", None, "<b>", "US.CA", "FR", None, None, "FR"]
@@ -676,6 +840,7 @@ def more_columns(table):
         q_within_country=[0.2, 0.3, 0.1, 0.01, 0.00012345, np.nan, np.nan, 0.9],
         q_within_admin1=0.5,
         region=pd.array(regions, dtype="string"),
+        z_within_country=2.5,
         precision=[0.12345, np.nan, 0.2, 0.3, 1, np.nan, np.nan, 0],
         recall=[0.7, np.nan, 0.6, 0.5, 1, np.nan, np.nan, 0.1],
     )
@@ -685,116 +850,33 @@ def test_the_table_has_other_nulls_and_regions_where_they_are_known(feats, folde
     table = more_columns(make_table(feats))
     # in any order
     gi.atlas.write(feats, table[::-1], out=tmp_path / "a")
-    features = read(tmp_path / "a")[2]["features"]
-    assert features["within"] == [
-        {"by": "country", "q": [0.2, 0.3, 0.1, 0.01, 0.000123, None, None, 0.9]},
-        {"by": "admin1", "q": [0.5] * 8},
+    data = read(tmp_path / "a")
+    features = data["features"]
+    country, admin1 = features["within"]
+    assert country["by"] == "country"
+    assert country["q"] == [0.2, 0.3, 0.1, 0.01, 0.000123, None, None, 0.9]
+    assert country["z"] == [2.5] * 8
+    assert country["p"] is None
+    assert (admin1["by"], admin1["q"]) == ("admin1", [0.5] * 8)
+    regions = [None if code < 0 else features["regions"][code] for code in features["region"]]
+    assert regions == ["NA", None, "<b>", "US.CA", "FR", None, None, "FR"]
+    assert features["precision"] == [0.123, None, 0.2, 0.3, 1, None, None, 0]
+    assert features["recall"] == [0.7, None, 0.6, 0.5, 1, None, None, 0.1]
+    assert features["f1"] is features["spread_km"] is None
+    assert data["overview"]["counts"]["nulls"] == [
+        {"name": "all places", "tested": 6, "significant": 4},
+        {"name": "within country", "tested": 6, "significant": 2},
+        {"name": "within admin1", "tested": 8, "significant": 0},
     ]
-    assert features["matched"] == {
-        "region": ["NA", None, "<b>", "US.CA", "FR", None, None, "FR"],
-        "precision": [0.123, None, 0.2, 0.3, 1, None, None, 0],
-        "recall": [0.7, None, 0.6, 0.5, 1, None, None, 0.1],
-    }
-    bare = read(folder)[2]["features"]
-    assert (bare["within"], bare["matched"]) == ([], None)
+    bare = read(folder)["features"]
+    assert (bare["within"], bare["region"]) == ([], None)
+    # countries by their names, where that is what the regions are
+    coded = table.assign(region=["BR", None, "CA", "XX", None, None, None, "BR"])
+    gi.atlas.write(feats, coded, out=tmp_path / "a")
+    assert read(tmp_path / "a")["features"]["regions"] == ["Brazil", "Canada", "XX"]
     for wrong, said in (
         (table.drop(columns="recall"), "no column 'recall'"),
         (table.assign(q_within_country="low"), "column 'q_within_country' is not numeric"),
     ):
         with pytest.raises(InputError, match=said):
             gi.atlas.write(feats, wrong, out=tmp_path / "b")
-
-
-@browser
-def test_the_table_shows_other_nulls_and_regions(feats, tmp_path):
-    gi.atlas.write(feats, more_columns(make_table(feats)), out=tmp_path / "a")
-    script = """
-        const column = (n) => [...document.querySelectorAll(`#rows td:nth-child(${n})`)]
-          .map((cell) => cell.textContent);
-        const click = (n) => document.querySelectorAll("#columns button")[n].click();
-        seen.heads = [...document.querySelectorAll("#columns button")].map((b) => b.textContent);
-        seen.notes = ["within-note", "match-note"].map((id) => document.getElementById(id).hidden);
-        click(5); seen.within = column(6);
-        click(8); seen.regions = column(9); seen.precision = column(10);"""
-    seen = asked(tmp_path / "a", script, tmp_path)
-    assert seen["heads"] == [
-        "feature",
-        "Moran’s I ↓",
-        "z",
-        "p",
-        "q",
-        "q within country",
-        "q within admin1",
-        "places it fires at",
-        "region",
-        "precision",
-        "recall",
-        "why not tested",
-    ]
-    assert seen["notes"] == [False, False]
-    assert seen["within"] == ["1.2e-4", "0.010", "0.100", "0.200", "0.300", "0.900", "–", "–"]
-    assert seen["regions"] == ["<b>", "FR", "FR", "NA", "US.CA", "", "", ""]
-    assert seen["precision"][:5] == ["0.20", "1.00", "0.00", "0.12", "0.30"]
-
-
-@browser
-def test_no_tile_is_empty_and_no_switch_has_one_button(folder, feats, tmp_path):
-    script = """
-        const all = (what) => [...document.querySelectorAll(what)];
-        const area = (node) => node.offsetWidth * node.offsetHeight;
-        seen.area = area(document.getElementById("tiles"));
-        seen.covered = all("#tiles li").reduce((sum, tile) => sum + area(tile), 0);
-        seen.buttons = all(".switch").filter((group) => group.offsetParent)
-          .map((group) => [...group.children].filter((button) => button.offsetParent).length);"""
-    seen = asked(folder, script, tmp_path)
-    assert seen["covered"] > 0.97 * seen["area"]
-    assert seen["buttons"] == [2, 2]
-    report = make_report(feats, names=False)
-    gi.atlas.write(feats, make_table(feats), out=tmp_path / "a", report=report)
-    assert asked(tmp_path / "a", script, tmp_path)["buttons"] == [2]
-
-
-@browser
-def test_one_is_not_many(feats, tmp_path):
-    table = make_table(feats).assign(q=np.nan, n_active=1)
-    table.loc["4", "q"] = 0.01
-    lonely = feats.copy()
-    lonely.X = np.zeros(feats.shape, np.float32)
-    lonely.X[7, 4] = 1
-    gi.atlas.write(lonely, table, out=tmp_path / "a")
-    source, said = opened(tmp_path / "a" / "index.html", tmp_path)
-    assert said == []
-    text = " ".join(Dom(source).text)
-    assert "1 feature clusters on the map" in text
-    assert "Of 1 feature tested, 1 has q ≤ 0.05; here it is." in text
-    assert "fires at 1 place, most at 東京" in source
-    assert not re.search(r"\b1 (places|features|have)\b", source.partition("<script")[0])
-
-
-@browser
-def test_a_bare_page_in_a_browser(feats, tmp_path):
-    table = make_table(feats)[["I", "q", "n_active"]].assign(q=np.nan)
-    table.loc["0", "I"], table.loc["1", "I"] = -0.0004, -0.5004
-    gi.atlas.write(feats, table, out=tmp_path / "a")
-    source, said = opened(tmp_path / "a" / "index.html", tmp_path)
-    assert said == []
-    assert 'data-ready="yes"' in source
-    text = Dom(source).text
-    assert "No feature was tested; the table says why." in text
-    assert {"0.000", "−0.500"} < set(text)
-    assert not {"-0.000", "−0.000"} & set(text)
-    hidden = {a["id"] for t, a in Dom(source).tags if t == "section" and "hidden" in a}
-    assert hidden == {"probe", "layers", "ratings", "figures"}
-
-
-@browser
-def test_the_policy_stops_a_script_that_is_not_the_pages(folder, tmp_path):
-    text = (folder / "index.html").read_text("utf-8")
-    copy = tmp_path / "copy.html"
-    copy.write_text(
-        text.replace("</body>", "<script>document.title='HACKED'</script></body>"), "utf-8"
-    )
-    source, said = opened(copy, tmp_path)
-    assert "<title>HACKED" not in source
-    assert 'data-ready="yes"' in source
-    assert any("Content Security Policy" in line for line in said)

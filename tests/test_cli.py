@@ -73,7 +73,11 @@ def test_the_whole_line_from_the_shell(csv, tmp_path):
     assert "spearman" in step(
         "score", "run/ratings.csv", "--truth", "population", "--log10", "true"
     )
-    assert (tmp_path / "run" / "atlas" / "index.html").stat().st_size > 100_000
+    assert (tmp_path / "run" / "atlas" / "index.html").exists()
+    file = data_of(tmp_path / "run" / "atlas" / "index.html", "features-0")
+    # found by the command itself, as the run has an autoencoder whose model is at hand
+    assert all(len(each) == 10 for each in file["nearest"])
+    assert all(len(promoted) == 8 for promoted, _ in file["words"])
     assert not list((tmp_path / "run").glob(".*partial*"))
 
 
@@ -590,11 +594,10 @@ def test_an_atlas_takes_only_the_table_of_its_features(features, tmp_path, capsy
     assert "run/moran.csv: not a readable .csv file" in fails(capsys, "atlas", "run")
 
 
-def data_of(page):
-    """What a page holds."""
-    text = page.read_text("utf-8")
-    start = text.index('id="data">') + len('id="data">')
-    return json.loads(text[start : text.index("</script>", start)])
+def data_of(page, name="overview"):
+    """What a file of an atlas's data holds."""
+    text = (page.parent / "data" / f"{name}.js").read_text("ascii")
+    return json.loads(json.loads(text[text.index(",") + 1 : text.rindex(")")]))
 
 
 def test_an_atlas_keeps_the_ratings_and_the_figures_of_its_run(features, tmp_path):
@@ -605,6 +608,7 @@ def test_an_atlas_keeps_the_ratings_and_the_figures_of_its_run(features, tmp_pat
     cli.main(["atlas", "run"])
     data = data_of(run / "atlas" / "index.html")
     assert data["ratings"] is None
+    assert [card["name"] for card in data["cards"]] == ["moran.csv", "sae"]
     assert data["figures"] == [{"heading": "sae", "rows": [["held-out l0", 4.0]]}]
     ratings = pd.DataFrame({"name": "a", "rating": [9.5, 0.5]}, index=["7", "3"])
     about = {"task": "Rainfall"}
@@ -876,21 +880,41 @@ def test_an_atlas_shows_the_null_within_regions_and_the_regions(mapped, tmp_path
     mapped.copy().write_h5ad("run/features.h5ad")
     cli.main(["moran", "run/features.h5ad", *given])
     cli.main(["atlas", "run"])
-    shown = data_of(run / "atlas" / "index.html")["features"]
-    assert (shown["within"], shown["matched"]) == ([], None)
+    shown = data_of(run / "atlas" / "index.html", "features")
+    assert shown["within"] == []
+    # the country that each tells best, and how far it reaches, are found where they are not there
+    graph = gi.spatial.knn(mapped, k=8)
+    matched = gi.spatial.match_regions(mapped, gi.spatial.region_of(mapped, "country"))
+    assert shown["precision"] == [
+        float(f"{v:.3g}") if v == v else None for v in matched["precision"]
+    ]
+    spread = gi.spatial.extent(mapped, mapped, graph)["spread_km"]
+    assert shown["spread_km"] == [float(f"{v:.3g}") if v == v else None for v in spread]
+    reach = gi.spatial.reach_km(gi.spatial.correlogram(mapped, mapped)).clip(upper=6400)
+    assert shown["reach_km"] == [float(f"{v:.4g}") if v == v else None for v in reach]
+    local = gi.spatial.local_moran(mapped, graph, seed=0)
+    file = data_of(run / "atlas" / "index.html", "features-0")
+    high = (local["cluster"] == "HH").sum("place").values.tolist()
+    # but for the one that fires nowhere
+    assert [None if each is None else each[0] for each in file["clusters"]] == [*high[:3], None]
+    cli.main(["atlas", "run", "--clusters=1"])
+    file = data_of(run / "atlas" / "index.html", "features-0")
+    first = read_csv("run/moran.csv")["I"].argmax()
+    assert [each is not None for each in file["clusters"]] == [k == first for k in range(4)]
     within = [*given, "--within=country", "--out=run/moran_within.csv"]
     cli.main(["moran", "run/features.h5ad", *within])
     cli.main(["regions", "run/features.h5ad", "--min-places=1"])
     cli.main(["atlas", "run"])
-    shown = data_of(run / "atlas" / "index.html")["features"]
+    shown = data_of(run / "atlas" / "index.html", "features")
     table = read_csv("run/moran_within.csv")
     (column,) = shown["within"]
     assert column["by"] == "country"
     assert column["q"] == [float(f"{q:.3g}") if q == q else None for q in table["q"]]
     table = read_csv("run/regions.csv")
-    assert shown["matched"]["region"] == ["IT", "US", "NA", None]
-    assert shown["matched"]["precision"][:2] == [1, 1]
-    assert shown["matched"]["recall"][1] == float(f"{table['recall'].iloc[1]:.3g}")
+    regions = [None if code < 0 else shown["regions"][code] for code in shown["region"]]
+    assert regions == ["Italy", "United States", "Namibia", None]
+    assert shown["precision"][:2] == [1, 1]
+    assert shown["recall"][1] == float(f"{table['recall'].iloc[1]:.3g}")
     # a table of other features, and one that lacks a column
     text = (run / "regions.csv").read_text()
     (run / "regions.csv").write_text(text.replace("recall", "call"))

@@ -1,31 +1,55 @@
-"""One folder with one self-contained page, written whole or not at all."""
+"""One folder with one page and its data, which opens from disk, written whole or not at all."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import html
-import json
-import os
 import re
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from geointerp import cards
-from geointerp.atlas import contents
+from geointerp import cards as card_files
+from geointerp.atlas import (
+    blocks,
+    clusters,
+    directions,
+    features,
+    folders,
+    outlines,
+    overview,
+    payloads,
+    places,
+)
+from geointerp.atlas import (
+    correlograms as profiles,
+)
+from geointerp.atlas.matrix import Matrix
 from geointerp.errors import InputError
+from geointerp.progress import track
 
 if TYPE_CHECKING:
     import anndata
     import pandas as pd
+    import xarray as xr
 
+    from geointerp.models import Model
     from geointerp.probes import Report
 
-_MAKER = "geointerp.atlas.write"
-_FILES = {"index.html", "card.json", "card.md"}
+_SCRIPTS = (
+    "tools",
+    "data",
+    "globe",
+    "maps",
+    "charts",
+    "overview",
+    "table",
+    "feature",
+    "place",
+    "page",
+)
 
 
 def write(
@@ -34,13 +58,18 @@ def write(
     *,
     out: str | Path,
     report: Report | None = None,
+    local: xr.Dataset | Iterable[xr.Dataset] | None = None,
+    correlograms: pd.DataFrame | None = None,
+    sae: Any = None,
+    model: Model | None = None,
     figures: Mapping[str, Mapping[str, Any]] | None = None,
+    cards: Mapping[str, Mapping[str, Any]] | None = None,
     ratings: pd.DataFrame | None = None,
     title: str | None = None,
     maps: int = 24,
     q: float = 0.05,
 ) -> Path:
-    """Write the page of a run: its figures, its probe, and its strongest features on maps.
+    """Write the atlas of a run: its findings, and a page of every feature and every place.
 
     Parameters
     ----------
@@ -49,161 +78,153 @@ def write(
         longitude and latitude in degrees; of `obs`, `name` and `country` where they are there.
     table : DataFrame
         As `geointerp.spatial.moran` gives it, a row per feature on `feats.var_names` (as
-        text, in any order): `I`, `q`, `n_active`, and where there `z`, `p` and `reason`. The
-        page's table of features shows `q_within_country`, or of any other regions, and
-        `region`, `precision` and `recall`, as `match_regions` gives them, if they are there.
+        text, in any order): `I`, `q`, `n_active`, and where there `expected_I`, `z`, `p` and
+        `reason`. Shown and searched too, if they are there: `q_within_country`, or of any
+        other regions, with its `z_within_country` and `p_within_country`; `region`,
+        `precision`, `recall` and `f1`, as `match_regions` gives them; `spread_km`, `n_patches`
+        and `largest_patch`, as `extent` does.
     out : path
-        Folder of the page. An atlas that is there already is replaced.
+        Folder of the atlas. One that is there already is replaced.
     report : Report, optional
-        As `geointerp.probes.evaluate` gives it: R² by layer and the map of the probe.
+        As `geointerp.probes.evaluate` gives it: R² by layer, and where the probe puts places.
+    local : Dataset or iterable of Dataset, optional
+        As `geointerp.spatial.local_moran` gives it, of all features or of some: the maps of
+        clusters. A generator of some features at a time need never hold them all.
+    correlograms : DataFrame, optional
+        As `geointerp.spatial.correlogram` gives it, of all features or of some.
+    sae : sae_lens.SAE, optional
+        Whose latents the features are, by their names: for each feature those that write most
+        nearly the same.
+    model : Model, optional
+        Beside `sae`, whose model it is: the words that each feature promotes.
     figures : mapping of str to mapping, optional
         Further figures of the run, heading → label → value.
+    cards : mapping of str to mapping, optional
+        Cards of the run's artefacts by their names, as `geointerp.cards.read` gives them. Of a
+        path on this computer the page has the last part alone.
     ratings : DataFrame, optional
         On the places' index (as text, `feats.obs_names`, or some of it): `rating`. What is
         rated is read from ``ratings.attrs["task"]``.
     title : str, optional
         The question at the top; by default what the model knows about places.
     maps : int
-        How many features get a map, at most: those with the largest I among the significant.
+        How many features the first page shows on maps, at most: those with the largest I among
+        the significant.
     q : float
         Significant is what has at most this q.
 
     Returns
     -------
     Path
-        `out`, with `index.html` and the card in it. The page is one file; it makes no
-        request, and runs no script and takes no style but its own.
+        `out`, with `index.html`, its `data` and the card in it. It opens from disk, makes no
+        request but for its own data, and runs no script and takes no style but its own.
 
     Raises
     ------
     InputError
         `out` is something other than an atlas; features and table that don't match; a column
-        or the coordinates missing; ratings of places that are not there.
+        or the coordinates missing; ratings, clusters or correlograms of what is not there.
+
+    Notes
+    -----
+    On the page a value is within 1 / 131,070 of a feature's range of what it is in `feats`, and
+    a coordinate within 0.005°. A place and feature that is not zero takes four bytes there.
     """
     if maps < 0:
         raise InputError(f"maps is {maps}; it must be 0 or more.")
+    if model is not None and sae is None:
+        raise InputError(
+            "model: what features promote is not known without their autoencoder, sae."
+        )
     target = Path(out).resolve()
-    _check_target(target)
-    data = contents.collect(
+    folders.check(target)
+    overview.check_report(feats, report)
+    table = features.aligned(feats, table)
+    found = features.ranked(table, q)
+    matrix = Matrix(feats.X)
+    features.check_finite(matrix, found, table.index)
+    where = places.columns(feats)
+    alike = profiles.read(correlograms, feats.var_names)
+    first_page = overview.collect(
         feats,
         table,
+        found=found,
+        counts=features.counts(table, q),
         report=report,
         figures=figures or {},
+        run_cards=cards or {},
         ratings=ratings,
         title=title,
-        maps=maps,
-        significant=q,
     )
-    page = render(data)
-    part = target.with_name(f".{target.name}.partial")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        # a lone surrogate in a name can't be UTF-8, but \udc80 is how JSON writes it
-        (part / "index.html").write_bytes(page.encode("utf-8", "backslashreplace"))
-        about = {"function": _MAKER, "maps": maps, "q": q, "title": data["title"]}
-        counts = {
-            "places": len(data["places"]["name"]),
-            "features": len(data["features"]["id"]),
-            "features tested": data["counts"]["tested"],
-            "features significant": data["counts"]["significant"],
-            "features with a map": len(data["shown"]),
+    nearest = None if sae is None else directions.nearest(sae, feats.var_names)
+    words = None if model is None else directions.words(sae, model, feats.var_names)
+    local_moran, alpha = clusters.read(local, feats.obs_names, feats.var_names)
+    sources = blocks.Sources(matrix, local_moran, alike, nearest, words)
+    first_page["counts"] |= {"alpha": alpha, "block": blocks.BLOCK, "place_block": places.BLOCK}
+
+    with folders.replaced(target) as part:
+        data = part / folders.DATA
+        payloads.save(data, "overview", first_page)
+        payloads.save(data, "places", where)
+        payloads.save(data, "features", features.columns(feats, table, matrix, alike))
+        payloads.save(data, "world", outlines.world())
+        payloads.save(data, "coast", outlines.coast())
+        payloads.save(data, "strongest", blocks.block(found[:maps].tolist(), sources))
+        for first in track(range(0, feats.n_vars, blocks.BLOCK), "features of the atlas"):
+            rows = range(first, min(first + blocks.BLOCK, feats.n_vars))
+            payloads.save(data, f"features-{first // blocks.BLOCK}", blocks.block(rows, sources))
+        for first in track(range(0, feats.n_obs, places.BLOCK), "places of the atlas"):
+            payloads.save(data, f"places-{first // places.BLOCK}", places.block(matrix, first))
+        (part / "index.html").write_bytes(
+            # a lone surrogate can't be UTF-8
+            render(first_page["title"]).encode("utf-8", "replace")
+        )
+        about = {"function": folders.MAKER, "maps": maps, "q": q, "title": first_page["title"]}
+        figures_of_it = {
+            "places": feats.n_obs,
+            "features": feats.n_vars,
+            "features tested": first_page["counts"]["tested"],
+            "features significant": first_page["counts"]["significant"],
+            "features on the first page": min(maps, len(found)),
+            "features with clusters sought": len(local_moran),
         }
-        cards.write(part, "Feature atlas", {"made by": about, "figures": counts})
-        _replace(part, target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        card_files.write(part, "Feature atlas", {"made by": about, "figures": figures_of_it})
     return target
 
 
-def render(data: Mapping[str, Any]) -> str:
-    """The page as text, with data that only JSON's parser ever reads.
+def render(title: str) -> str:
+    """The page as text, without its data.
 
     Parameters
     ----------
-    data : mapping
-        As `geointerp.atlas.contents.collect` gives it.
+    title : str
 
     Returns
     -------
     str
     """
     assets = resources.files("geointerp.atlas").joinpath("assets")
-    text = {
-        name: assets.joinpath(name).read_text("utf-8").replace("\r\n", "\n")
-        for name in ("page.html", "page.css", "maps.js", "page.js")
-    }
-    script = text["maps.js"] + text["page.js"]
+
+    def text(name: str) -> str:
+        return assets.joinpath(name).read_text("utf-8").replace("\r\n", "\n")
+
+    style = text("page.css")
+    script = "".join(text(f"{name}.js") for name in _SCRIPTS)
     policy = (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(text['page.css'])}; "
+        # what stands in the page, and scripts from the folder that it is in
+        f"default-src 'none'; script-src {_hash(script)} 'self'; style-src {_hash(style)}; "
         "base-uri 'none'; form-action 'none'"
     )
     slots = {
-        "title": html.escape(data["title"]),
+        "title": html.escape(title),
         "policy": html.escape(policy, quote=False),
-        "style": text["page.css"],
+        "style": style,
         "script": script,
-        "data": escaped_json(data),
     }
     # in one pass, so that no slot is looked for in what was filled into another
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: slots[match[1]], text["page.html"])
-
-
-def escaped_json(data: Any) -> str:
-    r"""JSON in which nothing means anything to HTML or JavaScript.
-
-    Parameters
-    ----------
-    data : object
-        Of what JSON has; no NaN and no infinity.
-
-    Returns
-    -------
-    str
-        With ``<``, ``>``, ``&``, U+2028 and U+2029 as ``\uXXXX``.
-    """
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return re.sub("[<>&\u2028\u2029]", lambda match: f"\\u{ord(match[0]):04x}", text)
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: slots[match[1]], text("page.html"))
 
 
 def _hash(text: str) -> str:
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return f"'sha256-{digest}'"
-
-
-def _check_target(target: Path) -> None:
-    """Refuse whatever is there unless it is an atlas, and nothing but one."""
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise InputError(f"{target}: it is a file; an atlas is a folder.")
-    names = {path.name for path in target.iterdir()}
-    if not names:
-        return
-    try:
-        card = cards.read(target)
-        made_by = card.get("made by", {}).get("function")
-    except (OSError, ValueError, AttributeError):
-        made_by = None
-    if made_by != _MAKER:
-        raise InputError(f"{target}: it holds something other than an atlas; choose another out.")
-    if names - _FILES:
-        raise InputError(
-            f"{target}: beside the atlas it holds {min(names - _FILES)}, which would be lost; "
-            "move it or choose another out."
-        )
-
-
-def _replace(part: Path, target: Path) -> None:
-    """Give the finished folder its name; what had it before goes only when that is done."""
-    before = target.with_name(f".{target.name}.before")
-    shutil.rmtree(before, ignore_errors=True)
-    if target.exists():
-        os.replace(target, before)
-    try:
-        os.replace(part, target)
-    except OSError:
-        if before.exists():
-            os.replace(before, target)
-        raise
-    shutil.rmtree(before, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -193,10 +194,39 @@ def promoted(sae: Any, model: Model, feature: int, n: int = 10) -> pd.DataFrame:
     nostalgebraist 2020, Interpreting GPT: the logit lens.
     Elhage et al. 2021, A mathematical framework for transformer circuits.
     """
+    _check_count(n)
+    (logits,) = direct_logits(sae, model, [feature])
+    tables = []
+    for side, sign in (("promoted", -1), ("suppressed", 1)):
+        order = np.argsort(sign * logits, kind="stable")[:n]
+        text = [model.tokenizer.decode([int(i)]) for i in order]
+        columns = {"side": side, "token": text, "id": order, "logit": logits[order]}
+        tables.append(pd.DataFrame(columns))
+    return pd.concat(tables, ignore_index=True)
+
+
+def direct_logits(sae: Any, model: Model, features: Sequence[int]) -> NDArray[np.float64]:
+    """The logits of `promoted`, of every token, for several features in one forward pass.
+
+    Parameters
+    ----------
+    sae, model
+        As for `promoted`.
+    features : sequence of int, length F
+
+    Returns
+    -------
+    ndarray of float64, shape (F, vocabulary)
+
+    Raises
+    ------
+    InputError
+        As `promoted`.
+    """
     import torch
 
-    _check_feature(sae, feature)
-    _check_count(n)
+    for feature in features:
+        _check_feature(sae, feature)
     site = sae.cfg.metadata.get("site")
     if site is not None and site not in _WRITTEN:
         raise InputError(
@@ -210,24 +240,18 @@ def promoted(sae: Any, model: Model, feature: int, n: int = 10) -> pd.DataFrame:
         )
     check_predicts(model)
     check_model(sae, model)
-    row = torch.from_numpy(directions(sae)[feature]) * model.hidden**0.5
+    decoded = sae.W_dec.detach()[list(features)].float().cpu().numpy()
+    rows = torch.from_numpy(_unit(decoded)) * model.hidden**0.5
 
     def write(values: torch.Tensor) -> None:
-        values[:] = torch.stack([row, -row])[:, None].to(values)
+        values[:] = torch.cat([rows, -rows])[:, None].to(values)
 
     # which token it is does not matter: what is known of it is replaced
-    ids = torch.zeros((2, 1), dtype=torch.long, device=model.device)
+    ids = torch.zeros((2 * len(rows), 1), dtype=torch.long, device=model.device)
     with replaced(model, model.depth - 1, "resid_post", write), torch.inference_mode():
-        plus, minus = model.model(input_ids=ids).logits[:, -1].double().cpu().numpy()
+        logits = model.model(input_ids=ids).logits[:, -1].double().cpu().numpy()
     # an unembedding may have rows to spare, which are no tokens
-    logits = (plus - minus)[: len(model.tokenizer)] / 2
-    tables = []
-    for side, sign in (("promoted", -1), ("suppressed", 1)):
-        order = np.argsort(sign * logits, kind="stable")[:n]
-        text = [model.tokenizer.decode([int(i)]) for i in order]
-        columns = {"side": side, "token": text, "id": order, "logit": logits[order]}
-        tables.append(pd.DataFrame(columns))
-    return pd.concat(tables, ignore_index=True)
+    return (logits[: len(rows)] - logits[len(rows) :])[:, : len(model.tokenizer)] / 2
 
 
 def probe_cosines(sae: Any, probe: RidgeProbe) -> pd.DataFrame:

@@ -1,38 +1,8 @@
-// Tools, colours and maps that page.js draws with. Text reaches the page as text nodes only.
-"use strict";
-const Atlas = (() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const { places } = data;
-  const $ = (id) => document.getElementById(id);
-  const SVG = "http://www.w3.org/2000/svg";
-
-  // ---------------------------------------------------------------- small tools
-  function make(tag, attributes = {}, ...children) {
-    const svg = ["svg", "g", "line", "path", "circle", "text", "rect", "title"].includes(tag);
-    const node = svg ? document.createElementNS(SVG, tag) : document.createElement(tag);
-    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-    node.append(...children.map((child) => (child instanceof Node ? child : String(child))));
-    return node;
-  }
-  const whole = (n) => n.toLocaleString("en-US");
-  const plural = (n, one, more) => `${whole(n)} ${n === 1 ? one : more}`;
-  const atPlaces = (n) => plural(n, "place", "places");
-  function figure(value) {
-    if (value === null) return "–";
-    if (typeof value !== "number") return String(value);
-    if (Number.isInteger(value)) return whole(value);
-    if (Math.abs(value) >= 1000) return whole(Math.round(value));
-    return String(Number(value.toPrecision(4)));
-  }
-  // no minus before what is rounded to zero
-  const fixed = (value, digits) => (value === null ? "–" : value.toFixed(digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "−"));
-  const small = (value) => (value === null ? "–" : value < 0.001 ? value.toExponential(1) : value.toFixed(3));
-  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const country = (at) => places.countries[places.country[at]] || "";
-  const placeName = (at) => places.name[at] + (country(at) ? ", " + country(at) : "");
+// Maps: dots on a part of the world or all of it, with the name of what the pointer or the keys are on.
+(() => {
+  const { $, make, css, figure, quoted, dark } = Atlas;
 
   // ---------------------------------------------------------------- colours
-  const dark = matchMedia("(prefers-color-scheme: dark)");
   // magma, from a twelfth to nineteen twentieths; what is much stands out from the paper
   const MAGMA = [[26, 16, 66], [65, 15, 117], [101, 26, 128], [136, 39, 129], [174, 52, 123],
     [210, 66, 111], [238, 91, 94], [250, 127, 94], [254, 163, 110], [254, 198, 137], [253, 232, 172]];
@@ -41,103 +11,103 @@ const Atlas = (() => {
   function setRamp() {
     const stops = dark.matches ? MAGMA.slice(2) : MAGMA.slice(0, 10).reverse();
     ramp = Array.from({ length: SHADES }, (_, i) => {
-      const at = (i / (SHADES - 1)) * (stops.length - 1);
-      const low = Math.min(Math.floor(at), stops.length - 2);
-      const mixed = stops[low].map((c, k) => Math.round(c + (stops[low + 1][k] - c) * (at - low)));
-      return `rgb(${mixed.join(" ")})`;
+      const at = (i / (SHADES - 1)) * (stops.length - 1), low = Math.min(Math.floor(at), stops.length - 2);
+      return `rgb(${stops[low].map((c, k) => Math.round(c + (stops[low + 1][k] - c) * (at - low))).join(" ")})`;
     });
   }
+  setRamp();
   const shade = (share) => ramp[Math.max(0, Math.min(SHADES - 1, Math.round(share * (SHADES - 1))))];
 
-  // ---------------------------------------------------------------- the map
-  // Equal Earth (Šavrič, Patterson and Jenny 2018, equations 5–7), in radii of the sphere
-  const A = [1.340264, -0.081106, 0.000893, 0.003796], R3 = Math.sqrt(3);
-  const WIDE = (2 * R3 * Math.PI) / (3 * A[0]), HIGH = 1.3173627591574;
-  function project(lon, lat) {
-    let offset = lon - data.center;
-    if (Math.abs(offset) > 180) offset = ((((offset + 180) % 360) + 360) % 360) - 180;
-    const t = Math.asin((R3 / 2) * Math.sin((lat * Math.PI) / 180)), t2 = t * t, t6 = t2 * t2 * t2;
-    const slope = 9 * A[3] * t6 * t2 + 7 * A[2] * t6 + 3 * A[1] * t2 + A[0];
-    return [
-      (2 * R3 * ((offset * Math.PI) / 180) * Math.cos(t)) / (3 * slope),
-      -t * (A[3] * t6 * t2 + A[2] * t6 + A[1] * t2 + A[0]),
-    ];
-  }
-  const positions = places.lon.map((lon, i) => project(lon, places.lat[i]));
-  const globe = new Path2D(), land = new Path2D(), grid = new Path2D();
-  function trace(path, lons, lats) {
-    lons.forEach((lon, i) => path[i ? "lineTo" : "moveTo"](...project(lon, lats[i])));
-  }
-  const steps = Array.from({ length: 91 }, (_, i) => -90 + 2 * i);
-  trace(globe, steps.map(() => data.center - 180).concat(steps.map(() => data.center + 180)),
-    steps.concat([...steps].reverse()));
-  globe.closePath();
-  for (let lon = -150; lon <= 180; lon += 30) trace(grid, steps.map(() => lon), steps);
-  for (let lat = -60; lat <= 60; lat += 30) trace(grid, [data.center - 180, data.center + 180], [lat, lat]);
-  for (const ring of data.world) {
-    let lon = 0, lat = 0;
-    for (let i = 0; i < ring.length; i += 2) {
-      lon += ring[i]; lat += ring[i + 1];
-      land[i ? "lineTo" : "moveTo"](...project(lon / 100, lat / 100));
-    }
-    land.closePath();
-  }
-
-  const bases = new Map(); // the empty map, by size
-  function base(width, ratio) {
-    const key = width + "×" + ratio;
+  // ---------------------------------------------------------------- the empty map, kept by its size
+  const bases = new Map();
+  function base(view, width, height, ratio, dust) {
+    const key = [view.key, width, height, dust, dark.matches].join("|");
     if (bases.has(key)) return bases.get(key);
-    const canvas = document.createElement("canvas");
-    canvas.width = Math.round(width * ratio);
-    canvas.height = Math.round(canvas.width * (HIGH / WIDE));
-    const pen = canvas.getContext("2d"), scale = (canvas.width - 2) / (2 * WIDE);
-    pen.setTransform(scale, 0, 0, scale, canvas.width / 2, canvas.height / 2);
-    const line = (path, color, pixels) => {
-      pen.strokeStyle = color; pen.lineWidth = (pixels * ratio) / scale; pen.stroke(path);
-    };
+    const canvas = make("canvas", { width, height }), pen = canvas.getContext("2d");
+    const scale = Math.min((width - 2) / (2 * view.wide), (height - 2) / (2 * view.high));
     pen.lineJoin = "round";
-    pen.fillStyle = css("--sea"); pen.fill(globe);
-    line(grid, css("--grid"), 0.7);
-    pen.fillStyle = css("--land"); pen.fill(land);
-    line(land, css("--border"), width > 700 ? 0.8 : 0.5);
-    line(globe, css("--edge"), 1);
+    pen.setTransform(scale, 0, 0, scale, width / 2, height / 2);
+    view.draw(pen, (path, color, pixels) => {
+      pen.strokeStyle = css(color); pen.lineWidth = (pixels * ratio) / scale; pen.stroke(path);
+    });
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    if (dust) {
+      const spots = view.places(), world = view.name === "world";
+      const size = Math.max(1, ratio * (world ? (width > 700 * ratio ? 1.2 : 0.8) : 1.8));
+      pen.fillStyle = css("--idle"); pen.globalAlpha = world ? (width > 700 * ratio ? 0.5 : 0.32) : 0.7;
+      for (let i = 0; i < spots.length; i += 2) {
+        const a = width / 2 + spots[i] * scale, d = height / 2 + spots[i + 1] * scale;
+        if (a > 0 && a < width && d > 0 && d < height) pen.fillRect(a - size / 2, d - size / 2, size, size);
+      }
+      pen.globalAlpha = 1;
+    }
+    if (view.name === "region") {
+      scaleBar(pen, view, scale, height, ratio);
+      locator(pen, view, width, height, ratio);
+    }
     const made = { canvas, scale };
     bases.set(key, made);
+    if (bases.size > 12) bases.delete(bases.keys().next().value);
     return made;
   }
+  function scaleBar(pen, view, scale, height, ratio) {
+    const km = view.scale(), long = (km / 6371.0088) * scale, left = 12 * ratio, base = height - 12 * ratio;
+    pen.font = `${11 * ratio}px ${css("--sans")}`;
+    pen.strokeStyle = css("--paper"); pen.lineWidth = 3 * ratio; pen.lineJoin = "round";
+    const words = `${Atlas.whole(km)} km`;
+    pen.strokeText(words, left, base - 6 * ratio);
+    pen.fillStyle = pen.strokeStyle = css("--ink");
+    pen.fillText(words, left, base - 6 * ratio);
+    pen.lineWidth = 1.5 * ratio; pen.beginPath();
+    pen.moveTo(left, base - 3 * ratio); pen.lineTo(left, base); pen.lineTo(left + long, base); pen.lineTo(left + long, base - 3 * ratio);
+    pen.stroke();
+  }
 
-  // a map: dots of its own, a mark, and the name of what the pointer is on
-  class WorldMap {
-    constructor(canvas, paint, dots, describe) {
-      Object.assign(this, { canvas, paint, dots, describe, marked: null, stale: true, seen: false });
+  function locator(pen, view, width, height, ratio) { // where in the world it is
+    const world = Atlas.theWorld(), scale = (46 * ratio) / world.wide, [a, d] = Atlas.equalEarth(...view.center);
+    const left = width - 56 * ratio, top = height - 33 * ratio;
+    pen.setTransform(scale, 0, 0, scale, left, top);
+    pen.fillStyle = css("--paper"); pen.fill(world.globe);
+    pen.fillStyle = css("--idle"); pen.fill(world.land);
+    pen.strokeStyle = css("--edge"); pen.lineWidth = ratio / scale; pen.stroke(world.globe);
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.strokeStyle = css("--HH"); pen.lineWidth = 2 * ratio;
+    pen.beginPath(); pen.arc(left + a * scale, top + d * scale, Math.max(3.5 * ratio, view.high * scale), 0, 7); pen.stroke();
+  }
+
+  // ---------------------------------------------------------------- a map with its dots
+  // paint(pen, spot, ratio, width, marked) gives the number of dots drawn; spot(x, y) is where on the canvas
+  class Chart {
+    constructor(canvas, { view, paint, dots, describe, dust = true }) {
+      Object.assign(this, { canvas, view, paint, dots, describe, dust, marked: null, stale: true, seen: false });
       canvas.addEventListener("pointermove", (event) => this.point(event));
       canvas.addEventListener("pointerdown", (event) => this.point(event));
       canvas.addEventListener("pointerleave", () => this.mark(null));
       canvas.addEventListener("blur", () => this.mark(null));
       canvas.addEventListener("keydown", (event) => this.key(event));
-      new ResizeObserver(() => this.refresh()).observe(canvas);
-      new IntersectionObserver(([entry]) => {
-        this.seen = entry.isIntersecting;
-        if (this.seen && this.stale) this.draw();
-      }, { rootMargin: "500px" }).observe(canvas);
-      WorldMap.all.push(this);
+      Chart.all.add(this);
+      Chart.sizes.observe(canvas); Chart.sight.observe(canvas);
+      canvas.chart = this;
     }
     refresh() { this.stale = true; if (this.seen) this.draw(); }
+    show(view) { this.view = view; this.refresh(); }
     draw() {
-      const width = this.canvas.clientWidth, ratio = Math.min(devicePixelRatio || 1, 2);
-      if (!width) return;
-      const under = base(width, ratio), pen = this.canvas.getContext("2d");
-      if (this.canvas.width !== under.canvas.width) this.canvas.width = under.canvas.width;
-      if (this.canvas.height !== under.canvas.height) this.canvas.height = under.canvas.height;
+      const across = this.canvas.clientWidth, ratio = Math.min(devicePixelRatio || 1, 2);
+      if (!across) return;
+      const width = Math.round(across * ratio), height = Math.round(this.canvas.clientHeight * ratio);
+      const under = base(this.view, width, height, ratio, this.dust), pen = this.canvas.getContext("2d");
+      if (this.canvas.width !== width) this.canvas.width = width;
+      if (this.canvas.height !== height) this.canvas.height = height;
       pen.setTransform(1, 0, 0, 1, 0, 0);
-      pen.clearRect(0, 0, this.canvas.width, this.canvas.height);
+      pen.clearRect(0, 0, width, height);
       pen.drawImage(under.canvas, 0, 0);
       this.scale = under.scale; this.ratio = ratio;
-      const spot = (p) => [this.canvas.width / 2 + p[0] * this.scale, this.canvas.height / 2 + p[1] * this.scale];
-      this.canvas.dataset.dots = this.paint(pen, spot, ratio, width, this.marked);
+      const spot = (a, d) => [width / 2 + a * this.scale, height / 2 + d * this.scale];
+      this.canvas.dataset.dots = this.paint(pen, spot, ratio, across, this.marked);
+      this.canvas.dataset.view = this.view.name;
       if (this.marked !== null) {
-        const [across, down] = spot(this.dots.at(this.marked));
-        pen.beginPath(); pen.arc(across, down, 6 * ratio, 0, 7);
+        const [a, d] = spot(...this.dots.at(this.marked));
+        pen.beginPath(); pen.arc(a, d, 6 * ratio, 0, 7);
         pen.strokeStyle = css("--ring"); pen.lineWidth = 2 * ratio; pen.stroke();
       }
       this.stale = false;
@@ -145,11 +115,11 @@ const Atlas = (() => {
     mark(dot, event) {
       if (dot === null && this.marked === null) return;
       if (dot !== this.marked) { this.marked = dot; this.draw(); }
-      if (dot === null) { $("tip").hidden = true; return; }
+      const tip = $("tip");
+      if (dot === null) { tip.hidden = true; return; }
       const box = this.canvas.getBoundingClientRect(), p = this.dots.at(dot);
       const left = event ? event.clientX : box.left + box.width / 2 + (p[0] * this.scale) / this.ratio;
       const top = event ? event.clientY : box.top + box.height / 2 + (p[1] * this.scale) / this.ratio;
-      const tip = $("tip");
       tip.textContent = this.describe(dot); tip.hidden = false;
       tip.style.left = Math.max(4, Math.min(left + 14, innerWidth - tip.offsetWidth - 6)) + "px";
       tip.style.top = (top + 18 + tip.offsetHeight > innerHeight ? top - 12 - tip.offsetHeight : top + 14) + "px";
@@ -164,50 +134,102 @@ const Atlas = (() => {
         const p = this.dots.at(dot), far = (p[0] - across) ** 2 + (p[1] - down) ** 2;
         if (far < least) { least = far; nearest = dot; }
       }
+      this.canvas.style.cursor = nearest !== null && this.dots.open ? "pointer" : "";
       this.mark(nearest, event);
     }
     key(event) { // with the arrow keys from place to place, in the order of the dots
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
       if (event.key === "Escape") this.mark(null);
+      if (event.key === "Enter" && this.marked !== null) this.dots.open?.(this.marked);
       if (!step) return;
-      event.preventDefault();
+      event.preventDefault(); event.stopPropagation();
       const n = this.dots.count;
-      this.mark(this.marked === null ? (step > 0 ? 0 : n - 1) : (this.marked + step + n) % n);
+      if (n) this.mark(this.marked === null ? (step > 0 ? 0 : n - 1) : (this.marked + step + n) % n);
+    }
+    static forget() { // maps of a view that has gone
+      for (const chart of Chart.all) {
+        if (chart.canvas.isConnected) continue;
+        Chart.sizes.unobserve(chart.canvas); Chart.sight.unobserve(chart.canvas); Chart.all.delete(chart);
+      }
+      $("tip").hidden = true;
     }
   }
-  WorldMap.all = [];
+  Chart.all = new Set();
+  Chart.sizes = new ResizeObserver((entries) => { for (const { target } of entries) target.chart.refresh(); });
+  Chart.sight = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      target.chart.seen = isIntersecting;
+      if (isIntersecting && target.chart.stale) target.chart.draw();
+    }
+  }, { rootMargin: "400px" });
+  dark.addEventListener("change", () => { setRamp(); bases.clear(); Chart.all.forEach((chart) => chart.refresh()); });
+  addEventListener("beforeprint", () => Chart.all.forEach((chart) => chart.draw()));
 
-  function dot(pen, at, radius) { pen.beginPath(); pen.arc(at[0], at[1], radius, 0, 7); pen.fill(); }
+  function dot(pen, [a, d], radius) { pen.beginPath(); pen.arc(a, d, radius, 0, 7); pen.fill(); }
 
-  function valueMap(canvas, at, values, low, high, word) {
-    const order = values.map((_, i) => i).sort((a, b) => values[a] - values[b]);
+  const country = (at) => { const { countries, country: codes } = Atlas.data.places; return countries[codes[at]] || ""; };
+  const placeName = (at) => quoted(Atlas.data.places.name[at]) + (country(at) ? ", " + quoted(country(at)) : "");
+  const canvas = (label, attributes = {}) => make("canvas", { class: "map", role: "img", tabindex: 0, "aria-label": label, ...attributes });
+
+  // dots of places, at the positions that the view gives them
+  const placeDots = (chart, at) => ({
+    count: at.length,
+    at: (i) => { const spots = chart().view.places(); return [spots[2 * at[i]], spots[2 * at[i] + 1]]; },
+    open: (i) => { location.hash = Atlas.hash("place", at[i]); },
+  });
+
+  // places in the colours of their values, the greatest on top
+  function valueMap(target, view, at, values, low, high, word) {
+    const order = Uint32Array.from(values.keys()).sort((a, b) => values[a] - values[b]);
     const paint = (pen, spot, ratio, width) => {
-      const radius = ratio * Math.max(1.5, Math.min(3.4, width / 260));
-      pen.fillStyle = css("--idle"); pen.globalAlpha = width > 700 ? 0.5 : 0.32;
-      const dust = Math.max(1, ratio * (width > 700 ? 1.2 : 0.8));
-      for (const p of positions) { const [a, d] = spot(p); pen.fillRect(a - dust / 2, d - dust / 2, dust, dust); }
-      pen.globalAlpha = 0.92;
+      const spots = chart.view.places(), part = chart.view.name === "region";
+      const radius = ratio * (part ? 3.6 : Math.max(1.5, Math.min(3.4, width / 260)));
       for (const i of order) {
+        const [a, d] = spot(spots[2 * at[i]], spots[2 * at[i] + 1]);
         pen.fillStyle = shade((values[i] - low) / (high - low || 1));
-        dot(pen, spot(positions[at[i]]), radius);
+        dot(pen, [a, d], radius);
+        if (part) { pen.strokeStyle = css("--halo"); pen.lineWidth = 0.7 * ratio; pen.stroke(); }
       }
-      pen.globalAlpha = 1;
       return at.length;
     };
-    const dots = { count: at.length, at: (i) => positions[at[i]] };
-    return new WorldMap(canvas, paint, dots, (i) => `${placeName(at[i])}\n${word} ${figure(values[i])}`);
+    const chart = new Chart(target, { view, paint, dots: placeDots(() => chart, at),
+      describe: (i) => `${placeName(at[i])}\n${word} ${figure(Number(values[i].toPrecision(4)))}` });
+    target.addEventListener("click", () => { if (chart.marked !== null) chart.dots.open(chart.marked); });
+    return chart;
   }
 
-  function rampLegend(box, low, high, word) {
+  // places in the colours of their cluster, what is high on top
+  const KINDS = { LL: "low among low", LH: "low among high", HL: "high among low", HH: "high among high" };
+  function clusterMap(target, view, clusters) {
+    const order = Object.keys(KINDS).map((kind) => clusters.find((each) => each.kind === kind));
+    const at = order.flatMap((each) => [...each.at]), kinds = order.flatMap((each) => Array(each.at.length).fill(each.kind));
+    const paint = (pen, spot, ratio, width) => {
+      const spots = chart.view.places(), part = chart.view.name === "region";
+      const radius = ratio * (part ? 3.6 : Math.max(1.5, Math.min(3.2, width / 260)));
+      at.forEach((place, i) => {
+        pen.fillStyle = css("--" + kinds[i]);
+        dot(pen, spot(spots[2 * place], spots[2 * place + 1]), radius);
+        if (part) { pen.strokeStyle = css("--halo"); pen.lineWidth = 0.7 * ratio; pen.stroke(); }
+      });
+      return at.length;
+    };
+    const chart = new Chart(target, { view, paint, dots: placeDots(() => chart, at),
+      describe: (i) => `${placeName(at[i])}\n${KINDS[kinds[i]]}` });
+    target.addEventListener("click", () => { if (chart.marked !== null) chart.dots.open(chart.marked); });
+    return chart;
+  }
+
+  function rampLegend(low, high, word) {
     const strip = make("canvas", { width: 120, height: 7, "aria-hidden": "true" });
     const draw = () => {
       const pen = strip.getContext("2d");
       for (let i = 0; i < 120; i++) { pen.fillStyle = shade(i / 119); pen.fillRect(i, 0, 1, 7); }
     };
-    draw(); dark.addEventListener("change", draw);
-    box.replaceChildren(make("span", {}, `${word} ${figure(low)}`), strip, make("span", {}, figure(high)));
+    draw();
+    dark.addEventListener("change", () => { if (strip.isConnected) draw(); });
+    return make("div", { class: "ramp" }, make("span", {}, `${word} ${figure(Number(low.toPrecision(3)))}`), strip,
+      make("span", {}, figure(Number(high.toPrecision(3)))));
   }
 
-  return { data, $, make, whole, plural, atPlaces, figure, fixed, small, css, country, placeName, dark, setRamp, shade,
-    project, positions, bases, WorldMap, dot, valueMap, rampLegend };
+  Object.assign(Atlas, { Chart, shade, dot, country, placeName, canvas, valueMap, clusterMap, KINDS, rampLegend });
 })();
