@@ -157,8 +157,7 @@ def timed(page: Path, chromium: str, seed: int) -> dict[str, list[float]]:
             tab = browser.new_page(viewport={"width": 1280, "height": 900})
             tab.add_init_script(CLOCK)
             tab.goto(page.as_uri())
-            tab.wait_for_function("window.firstView !== undefined")
-            seen.setdefault("first view", []).append(tab.evaluate("firstView"))
+            seen.setdefault("first view", []).append(tab.evaluate("first()"))
         tab.goto(page.as_uri() + "#features")
         tab.wait_for_selector("#rows a")
         n = tab.evaluate("Atlas.data.features.n.length")
@@ -198,6 +197,10 @@ const drawn = (maps) => maps.length > 0 && maps.every((map) => map.dataset.dots 
   await frame();
   window.firstView = performance.now();
 })();
+window.first = async () => {
+  while (window.firstView === undefined) await frame();
+  return window.firstView;
+};
 window.changed = async (hash) => {
   const start = performance.now();
   location.hash = hash;
