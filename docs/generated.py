@@ -59,7 +59,7 @@ def _paragraphs(text: str) -> list[str]:
     for line in text.splitlines():
         code = line.startswith("    ")
         if line and code != fenced:
-            lines.append("```sh" if code else "```")
+            lines.append("```text" if code else "```")
             fenced = code
         lines.append(line.removeprefix("    ") if code else line)
     return [*lines, "```", ""] if fenced else [*lines, ""]
