@@ -5,9 +5,10 @@ values all equal, half-normal above one half, exponential or lognormal. How ofte
 1e-2, 1e-3, 1e-4? Each batch has permutations of its own, of which there are 99, 999 or 9,999 for
 features on which the Pearson III curve does not hold.
 
-Far out: of 1,000 such features, and of dense ones with heavy tails or two giant values, those that
-the Pearson III curve may give a p of 1e-5 and of 1e-6, and of these the ten for which it is trusted
-least. Which share of a million permutations reaches what the curve gives that p?
+Far out: of 1,000 such features, and of dense ones of Student's t with 3 degrees ("t3") or normal
+but for two giants of 10 to 25 deviations, those that the Pearson III curve may give a p of 1e-5 and
+of 1e-6, and of these the ten for which it is trusted least. Which share of a million permutations
+reaches what the curve gives that p?
 
 Within countries: features that fire on half the cities of two countries at random, so that their
 pattern is the countries' names and no more.
@@ -47,8 +48,8 @@ FAR_OF = (
     ("half-normal", 300),
     ("half-normal", 1000),
     ("exponential", 3000),
-    ("Student's t, 3 degrees", PLACES),
-    ("normal but two giants", PLACES),
+    ("t3", PLACES),
+    ("two giants", PLACES),
 )
 KEPT = Path("run/inference")
 RESULTS = Path(__file__).parent / "results" / "inference.md"
@@ -59,8 +60,8 @@ VALUES = {
     "lognormal": lambda rng, size: rng.lognormal(size=size),
 }
 FAR_VALUES = VALUES | {
-    "Student's t, 3 degrees": lambda rng, size: rng.standard_t(3, size=size),
-    "normal but two giants": lambda rng, size: np.concatenate(
+    "t3": lambda rng, size: rng.standard_t(3, size=size),
+    "two giants": lambda rng, size: np.concatenate(
         [np.full(2, rng.uniform(10, 25)), rng.normal(size=size - 2)]
     ),
 }
