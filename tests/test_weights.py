@@ -204,7 +204,8 @@ def test_knn_in_a_projected_crs_is_of_the_plane():
     ("places", "k", "said"),
     [
         (places_at([0, 1, 2], [0, 1, 2]), 3, "at least 4"),
-        (places_at([], []), 1, "there are 0 places"),
+        (places_at([0], [0]), 2, r"there are 1 place\(s\); k = 2 neighbours each need at least 3"),
+        (places_at([], []), 1, "there are 0 place"),
         (places_at([0, 1, 2], [0, 1, 2]), 0, "whole number"),
         (places_at([0, 1, 2], [0, 1, 2]), 1.5, "whole number"),
         (places_at([0, 1, 2], [0, 1, 2], crs=None), 1, "no CRS"),

@@ -183,7 +183,7 @@ def _adaptive(located: Located, k: int) -> NDArray[np.float64]:
 
     n = len(located.index)
     if n < k + 1:
-        raise InputError(f"there are {n} places; k = {k} neighbours each need at least {k + 1}.")
+        raise InputError(f"there are {n} place(s); k = {k} neighbours each need at least {k + 1}.")
     # a place is the nearest to itself, or is as near as those in its spot
     _, kth = cKDTree(located.points).query(located.points, k=[k + 1])
     far = located.km(np.arange(n), kth[:, 0])

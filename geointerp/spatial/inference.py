@@ -54,8 +54,13 @@ def options(
     min_active: int = 10,
     threads: int | None = None,
     device: str = "cpu",
+    **unknown: object,
 ) -> Options:
     """Options that make a test, or an `InputError`."""
+    for word in unknown:
+        raise TypeError(
+            f"there is no option {word!r}; those of a test are {', '.join(How.__annotations__)}."
+        )
     from numba import config
 
     cores: int = config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]
@@ -144,16 +149,16 @@ def infer(
     neighbors: Neighbors,
     null: Null,
     moments: Moments | None,
-    curve: NDArray[np.bool_],
+    curve: NDArray[np.float64],
     chosen: Options,
 ) -> Tested:
     """How unlikely each feature's statistic is under a null.
 
-    Where the Pearson III curve of the exact moments holds, p is the curve's. All others are tested
-    on the first permutations, and where fewer than `tails.ENOUGH` are as extreme as the feature
-    on ten times as many, and again. Such a p is not too small on average: whether p ≤ u is
-    decided, for any u, at one number of permutations (Besag and Clifford 1991, Sequential Monte
-    Carlo p-values, Biometrika 78).
+    Where the Pearson III curve gives p it is taken. All others are tested on the first
+    permutations, and where fewer than `tails.ENOUGH` are as extreme as the feature on ten times
+    as many, and again. Such a p is not too small on average: whether p ≤ u is decided, for any u,
+    at one number of permutations (Besag and Clifford 1991, Sequential Monte Carlo p-values,
+    Biometrika 78).
 
     Parameters
     ----------
@@ -162,14 +167,14 @@ def infer(
     null : Null
     moments : Moments, optional
         Exact ones of the statistic over the null, where they are known.
-    curve : ndarray of bool, shape (F,)
-        Where their Pearson III curve can be trusted.
+    curve : ndarray of float64, shape (F,)
+        p by their Pearson III curve; NaN where it does not hold.
     chosen : Options
     """
     width = len(packed.observed)
     counts, done = Counts.zero(width), np.zeros(width, np.int64)
     upto = chosen.permutations
-    left = np.flatnonzero(~curve if upto else curve[:0])
+    left = np.flatnonzero(np.isnan(curve))[: None if upto else 0]
     with ThreadPoolExecutor(chosen.threads) as pool:
         while len(left):
             _count(packed, left, neighbors, null, (int(done[left[0]]), upto), counts, pool, chosen)
@@ -180,11 +185,9 @@ def infer(
                 break
             upto = min(10 * (upto + 1) - 1, chosen.max_permutations)
     pseudo = tails.pseudo(*_by_statistic(counts, packed.slope), done, chosen.alternative)
-    p = np.where(done > 0, pseudo, np.nan)
+    p = np.where(done > 0, pseudo, curve)
     if moments is not None:
-        z = moments.z(packed.value)
-        p[curve] = tails.pearson3(z[curve], moments.skewness[curve], chosen.alternative)
-        return Tested(moments.mean, z, p, done)
+        return Tested(moments.mean, moments.z(packed.value), p, done)
     above, spread = counts.moments(done, packed.ties)
     drawn = Moments(
         mean=packed.value + packed.slope * above,

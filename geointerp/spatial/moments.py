@@ -28,7 +28,7 @@ class Moments(NamedTuple):
             z = (value - self.mean) / np.sqrt(self.variance)
         return np.where(self.variance > 0, z, np.nan)
 
-    def only(self, chosen: NDArray[np.bool_]) -> Moments:
+    def only(self, chosen: NDArray[np.bool_] | NDArray[np.intp]) -> Moments:
         """Of some of the features."""
         return Moments(*(part[chosen] for part in self))
 

@@ -84,8 +84,9 @@ def moran(
           permutations ("under randomisation") or, within regions, that over those drawn. For
           sparse features I is far from normal: read p, not z, for significance. NaN where
           the feature is not tested or I cannot vary.
-        - `p`, float64: by the Pearson III curve where it holds (see Notes), else (1 +
-          permutations as extreme) / (1 + permutations). NaN where there is no test.
+        - `p`, float64: by the Pearson III curve where it holds and as far out as it does (see
+          Notes), else (1 + permutations as extreme) / (1 + permutations). NaN where there is no
+          test.
         - `q`, float64: p adjusted over the features tested, by Benjamini and Hochberg; NaN
           where there is no test.
         - `n_active`, int64: places where the feature is not zero.
@@ -112,6 +113,14 @@ def moran(
     chance or whose values are mostly equal (binary ones), nor among fewer than 10 places: their
     I takes few values. In graphs whose places have thousands of neighbours each, third and fourth
     moments are not computed, and there is no curve.
+
+    Four moments tell little of an event as rare as that the two largest values meet. So p by the
+    curve goes no further out than to where the tail may be half as heavy again, by the fourth
+    moment, by the ten largest values if they should meet and by what the curve itself has beyond
+    the fourth cumulant (`geointerp.spatial.curve` has the formula). A feature beyond has the p of
+    that end, or that of permutations where they give smaller ones. Dense features without outliers
+    do not come so far; those with a few giant values, and sparse ones of which hardly more than 8
+    pairs would both fire by chance, end between 1e-7 and 1e-4.
 
     A permutation whose I differs from the one observed by less than 1e-10 (times
     Σᵢⱼ ``|wᵢⱼ|`` / S0, which is 1 unless weights are negative) counts as just as extreme: for a

@@ -56,7 +56,7 @@ def knn(places: Places, *, k: int = 8) -> Graph:
     located = locate(places)
     n = len(located.index)
     if n < k + 1:
-        raise InputError(f"there are {n} places; k = {k} neighbours each need at least {k + 1}.")
+        raise InputError(f"there are {n} place(s); k = {k} neighbours each need at least {k + 1}.")
     neighbors = np.sort(_nearest(located, int(k)), axis=1)
     focal = np.repeat(np.arange(n), k)
     weight = np.full(n * k, 1 / k)

@@ -54,6 +54,17 @@ class Packed(NamedTuple):
         """Which features fire on so many of n places that sparseness no longer pays."""
         return np.diff(self.starts) * _WIDE > n
 
+    def largest(self, spread: Spread, chosen: NDArray[np.intp], count: int) -> NDArray[np.float64]:
+        """The values furthest from the mean of some features, standardised; (count, features)."""
+        found = np.zeros((count, len(chosen)))
+        for column, f in zip(found.T, chosen, strict=True):
+            values = self.values[self.starts[f] : self.starts[f + 1]]
+            silent = np.zeros(min(count, spread.n - len(values)))
+            z = (np.concatenate([values, silent]) - spread.mean[f]) / spread.deviation[f]
+            order = np.argpartition(-np.abs(z), count - 1)[:count]
+            column[:] = np.sort(z[order])
+        return found
+
 
 class Sample(NamedTuple):
     """The values of F features, for the moments of a statistic."""
@@ -80,7 +91,7 @@ def pack(
         rows, scaled = feature.rows, feature.values
         mean[f], squares[f] = feature.mean, feature.squares
         powers[:, f] = feature.powers(n)
-        tied[f] = 2 * len(np.unique(raw)) < len(raw)
+        tied[f] = mostly_equal(scaled, np.sqrt(feature.squares / n))
         order, taken = null.slots(rows)
         sites.append(neighbors.site[rows][order])
         slots.append(taken)
@@ -110,6 +121,13 @@ def pack(
         **line._asdict(),
     )
     return packed, Sample(spread, powers)
+
+
+def mostly_equal(values: NDArray[np.float64], deviation: float) -> bool:
+    """Whether most of the values are equal to others, to a thousandth of how dense they stand."""
+    gaps = np.diff(np.sort(values))
+    apart = 1 + np.count_nonzero(gaps > deviation / (1000 * len(values)))
+    return bool(2 * apart < len(values))
 
 
 class Scaled(NamedTuple):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
+from geointerp.spatial.curve import by_curve
 from geointerp.spatial.inference import Options, infer
 from geointerp.spatial.moments import Moments, of_neighbors
 from geointerp.spatial.neighbors import Neighbors, read_graph
@@ -15,17 +16,11 @@ from geointerp.spatial.nulls import Null, Within, read_groups
 from geointerp.spatial.packing import Sample, pack
 from geointerp.spatial.statistics import Statistic
 from geointerp.spatial.table import Features, Table, columns, read_features
-from geointerp.spatial.tails import follows_pearson3, q_values
+from geointerp.spatial.tails import q_values
 
 if TYPE_CHECKING:
     from libpysal.graph import Graph
     from libpysal.weights import W
-
-FEWEST_JOINS = 8.0
-"""Firing neighbours by chance below which a statistic takes too few values for a curve."""
-
-FEWEST_PLACES = 10
-"""Places below which there are too few permutations for a curve."""
 
 MomentsOf: TypeAlias = Callable[[Sample], Moments] | None
 
@@ -86,15 +81,11 @@ def over_columns(
         if kept:
             packed, sample = pack([block[j - start] for j in kept], statistic, neighbors, null)
             value[kept] = packed.value
-            moments, curve = None, np.zeros(len(kept), bool)
+            moments, curve = None, np.full(len(kept), np.nan)
             if known is not None:
                 moments = known(sample)
                 expected[kept] = moments.mean
-                far = moments.z(packed.value)
-                curve = follows_pearson3(far, moments, chosen.alternative) & ~packed.tied
-                curve &= neighbors.n >= FEWEST_PLACES
-                if statistic.pairs is not None:
-                    curve &= packed.joins(neighbors) >= FEWEST_JOINS
+                curve = by_curve(statistic, packed, sample, neighbors, moments, chosen)
             enough = n_active[kept] >= chosen.min_active
             tested = np.array(kept)[enough]
             if len(tested):
