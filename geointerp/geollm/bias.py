@@ -36,7 +36,7 @@ def bias_score(ratings: pd.DataFrame | pd.Series, anchor: pd.Series) -> pd.Serie
     Notes
     -----
     With ρ Spearman's rank correlation of the answered ratings with the anchor, and r̄ their
-    mean,
+    mean, ::
 
         bias = ρ · mean |r - r̄| · (answered / asked),
 
