@@ -20,7 +20,7 @@ from transformers import (
 )
 
 import geointerp as gi
-from geointerp.geollm.encoding import RATINGS
+from geointerp.geollm.ratings.scale import RATINGS
 
 WORDS = [f"{r:.1f}" for r in RATINGS]
 TEXT = [f"Population Density (On a Scale from 0.0 to 9.9): {word}" for word in WORDS]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geointerp.geollm.answers import end, read_rating, read_ratings
+from geointerp.geollm.ratings.answers import end, read_rating, read_ratings
 
 
 @pytest.mark.parametrize(

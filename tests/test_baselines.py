@@ -8,7 +8,7 @@ from sklearn.model_selection import cross_val_predict
 import geointerp as gi
 from geointerp import sphere
 from geointerp.errors import InputError
-from geointerp.geollm.baselines import (
+from geointerp.geollm.baselines.methods import (
     LayerRidge,
     boosting_on_coordinates,
     context_numbers,

@@ -7,7 +7,7 @@ from scipy import integrate
 
 from geointerp.errors import InputError
 from geointerp.geollm import calibration
-from geointerp.geollm.encoding import RATINGS
+from geointerp.geollm.ratings.scale import RATINGS
 
 
 def table(chance):

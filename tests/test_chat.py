@@ -10,7 +10,7 @@ from transformers import AddedToken, PreTrainedTokenizerFast
 import geointerp as gi
 from geointerp.errors import InputError
 from geointerp.geollm import Chat
-from geointerp.geollm.encoding import encode
+from geointerp.geollm.ratings.encoding import encode
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,8 +13,8 @@ from sklearn.model_selection import PredefinedSplit
 from geointerp import sphere
 from geointerp.errors import InputError
 from geointerp.geollm import Method, compare
-from geointerp.geollm.baselines import nearest_neighbours, text_ridge
-from geointerp.geollm.comparison import _told
+from geointerp.geollm.baselines.methods import nearest_neighbours, text_ridge
+from geointerp.geollm.scoring.comparison import _told
 from geointerp.probes import BlockKFold, ColumnKFold, RandomKFold
 
 random = np.random.default_rng(0)
@@ -163,8 +163,8 @@ def test_what_was_predicted_from_something_else_is_not_taken(tmp_path, counted, 
 
 def test_the_key_of_a_fold_is_the_same_in_another_process():
     code = (
-        "from geointerp.geollm.comparison import _told\n"
-        "from geointerp.geollm.baselines import nearest_neighbours, text_ridge\n"
+        "from geointerp.geollm.scoring.comparison import _told\n"
+        "from geointerp.geollm.baselines.methods import nearest_neighbours, text_ridge\n"
         "print([_told(nearest_neighbours()), _told(text_ridge())])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,8 +6,9 @@ from geollm_helpers import KINDS, WORDS, asked, brute_force, random_model, soft,
 
 import geointerp as gi
 from geointerp.errors import InputError
-from geointerp.geollm.distribution import summary
-from geointerp.geollm.encoding import RATINGS, encode
+from geointerp.geollm.ratings.distribution import summary
+from geointerp.geollm.ratings.encoding import encode
+from geointerp.geollm.ratings.scale import RATINGS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -6,7 +6,7 @@ from transformers import PreTrainedTokenizerFast
 
 import geointerp as gi
 from geointerp.errors import InputError
-from geointerp.geollm.encoding import encode
+from geointerp.geollm.ratings.encoding import encode
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

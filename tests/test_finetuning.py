@@ -13,9 +13,9 @@ from sklearn.model_selection import cross_val_predict
 
 import geointerp as gi
 from geointerp.errors import InputError
-from geointerp.geollm import training
-from geointerp.geollm.distribution import log_scores
-from geointerp.geollm.encoding import encode
+from geointerp.geollm.finetuning import training
+from geointerp.geollm.ratings.distribution import log_scores
+from geointerp.geollm.ratings.encoding import encode
 from geointerp.probes import RandomKFold
 
 COUNTRIES = ["France", "Japan", "Brazil", "Kenya", "Canada", "India"]

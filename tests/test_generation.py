@@ -9,8 +9,8 @@ from geollm_helpers import asked, random_model, tokenizer
 import geointerp as gi
 from geointerp.errors import InputError
 from geointerp.geollm import Chat
-from geointerp.geollm.encoding import encode
-from geointerp.geollm.generation import _choose, _draws, generate
+from geointerp.geollm.ratings.encoding import encode
+from geointerp.geollm.ratings.generation import _choose, _draws, generate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -127,7 +127,7 @@ def scripted(words, text):
 )
 def test_an_answer_ends_where_it_is_given(text, said, steps, monkeypatch):
     model, arm, seen = scripted(tokenizer("split"), text)
-    monkeypatch.setattr("geointerp.geollm.generation._Reader", hooked(arm))
+    monkeypatch.setattr("geointerp.geollm.ratings.generation._Reader", hooked(arm))
     found = generate(model, pd.Series(["Scale: "]), max_new_tokens=20)
     assert found[0] == [said]
     assert steps is None or len(seen) == steps
@@ -135,7 +135,7 @@ def test_an_answer_ends_where_it_is_given(text, said, steps, monkeypatch):
 
 def hooked(arm):
     """The reader of answers, which starts the script when it is made."""
-    from geointerp.geollm.generation import _Reader
+    from geointerp.geollm.ratings.generation import _Reader
 
     def made(*args):
         arm()
@@ -148,7 +148,7 @@ def test_an_answer_that_was_begun_is_part_of_it(monkeypatch):
     words = copy.deepcopy(tokenizer("split"))
     words.chat_template = "{{ messages[0].content }}\n"
     model, arm, seen = scripted(words, "about 7.3.\nand 20 more")
-    monkeypatch.setattr("geointerp.geollm.generation._Reader", hooked(arm))
+    monkeypatch.setattr("geointerp.geollm.ratings.generation._Reader", hooked(arm))
     chat = Chat(answer="My answer is ")
     found = gi.geollm.predict(model, pd.Series(["a: "]), method="greedy", chat=chat)
     assert found["text"].tolist() == ["My answer is about 7.3."]
@@ -159,7 +159,7 @@ def test_all_ends_of_text_that_the_model_has_are_ends(monkeypatch):
     words = tokenizer("split")
     model, arm, seen = scripted(words, "7.3q4")
     model.model.generation_config.eos_token_id = [5, words.convert_tokens_to_ids("q")]
-    monkeypatch.setattr("geointerp.geollm.generation._Reader", hooked(arm))
+    monkeypatch.setattr("geointerp.geollm.ratings.generation._Reader", hooked(arm))
     assert generate(model, pd.Series(["Scale: "]))[0] == ["7.3"]
     assert len(seen) == 4
 

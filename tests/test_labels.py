@@ -8,7 +8,7 @@ from sklearn.base import clone
 
 from geointerp.errors import InputError
 from geointerp.geollm import Labels
-from geointerp.geollm.encoding import RATINGS
+from geointerp.geollm.ratings.scale import RATINGS
 
 VALUES = arrays.arrays(np.int64, st.integers(2, 300), elements=st.integers(-1000, 1000)).filter(
     lambda a: len(np.unique(a)) > 1

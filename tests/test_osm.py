@@ -14,9 +14,9 @@ from shapely.geometry import box
 import geointerp as gi
 from geointerp import artefacts
 from geointerp.errors import InputError
-from geointerp.geollm import extract
-from geointerp.geollm.boundaries import containing
-from geointerp.geollm.box import Box
+from geointerp.geollm.context import extract
+from geointerp.geollm.context.boundaries import containing
+from geointerp.geollm.context.box import Box
 
 EXTENT = (9, 49, 13, 53)
 

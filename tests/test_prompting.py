@@ -225,7 +225,7 @@ def test_an_instruction_is_literal_and_leaves_own_words_alone():
 
 
 def test_a_chain_of_thought_is_asked_for_and_ends_with_an_answer_that_can_be_read():
-    from geointerp.geollm.answers import read_rating
+    from geointerp.geollm.ratings.answers import read_rating
 
     said = prompt(instruction=gi.geollm.INSTRUCTIONS["chain-of-thought"])
     assert said.endswith("\n\n\n" + COORDINATES + ADDRESS + NEARBY + ASKED.rstrip())

@@ -76,7 +76,7 @@ class Scripted:
             self.options = options
             return pd.Series([texts[i] for i in prompts.index], index=prompts.index, dtype=object)
 
-        monkeypatch.setattr("geointerp.geollm.rating.generate", generate)
+        monkeypatch.setattr("geointerp.geollm.ratings.predict.generate", generate)
 
 
 def test_texts_become_ratings_and_what_cannot_be_read_is_said(monkeypatch, caplog):

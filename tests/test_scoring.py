@@ -11,7 +11,7 @@ from sklearn.linear_model import LinearRegression
 import geointerp as gi
 from geointerp import sphere
 from geointerp.errors import InputError
-from geointerp.geollm import agreement
+from geointerp.geollm.scoring import agreement
 from geointerp.probes.intervals import Bootstrap
 
 

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 
 import geointerp as gi
 from geointerp.errors import InputError
-from geointerp.geollm import asking, logprobs
-from geointerp.geollm.journal import Journal
+from geointerp.geollm.server import asking, logprobs
+from geointerp.geollm.web.journal import Journal
 
 KEY = "sk-not-to-be-seen-anywhere-4f1d"
 

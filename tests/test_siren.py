@@ -6,7 +6,7 @@ from sklearn.model_selection import cross_val_predict
 
 from geointerp.errors import InputError
 from geointerp.geollm import LocationEncoder
-from geointerp.geollm.siren import siren
+from geointerp.geollm.baselines.siren import siren
 from geointerp.probes import BlockKFold, RandomKFold
 from geointerp.probes.harmonics import real_harmonics
 

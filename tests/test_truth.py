@@ -11,7 +11,8 @@ from rasterio.transform import Affine, from_origin
 import geointerp as gi
 from geointerp import sphere
 from geointerp.errors import InputError
-from geointerp.geollm import rasters, truth
+from geointerp.geollm import truth
+from geointerp.geollm.truth import rasters
 
 
 def points(lon, lat, index=None, **columns):

@@ -22,8 +22,9 @@ import pytest
 
 from geointerp import sphere
 from geointerp.errors import InputError
-from geointerp.geollm import Nominatim, Overpass, PlaceIndex, prompts, web
-from geointerp.geollm.web import Client, Question
+from geointerp.geollm import Nominatim, Overpass, PlaceIndex, prompts
+from geointerp.geollm.web import client as web
+from geointerp.geollm.web.client import Client, Question
 
 AGENT = "geointerp-tests/1.0 (tests@geointerp.invalid)"
 GAP = 0.1

@@ -4,33 +4,35 @@ After Manvi et al. (2024), GeoLLM: Extracting Geospatial Knowledge from Large La
 Models, ICLR, arXiv:2310.06213.
 """
 
-from geointerp.geollm import calibration, truth
-from geointerp.geollm.baselines import Method, baselines
-from geointerp.geollm.bias import bias_score
-from geointerp.geollm.chat import Chat
-from geointerp.geollm.comparison import Comparison, compare
-from geointerp.geollm.context import Context, PlaceIndex
-from geointerp.geollm.costs import Estimate
-from geointerp.geollm.distribution import distribution
-from geointerp.geollm.examples import Examples
-from geointerp.geollm.finetuning import (
+from geointerp.geollm import truth
+from geointerp.geollm.baselines.methods import Method, baselines
+from geointerp.geollm.baselines.siren import LocationEncoder
+from geointerp.geollm.context.base import Context, PlaceIndex
+from geointerp.geollm.context.gazetteer import Gazetteer
+from geointerp.geollm.context.nominatim import Nominatim
+from geointerp.geollm.context.osm import OsmFile
+from geointerp.geollm.context.overpass import Overpass
+from geointerp.geollm.context.table import PlacesTable
+from geointerp.geollm.finetuning.finetuned import (
     Finetuned,
     FinetunedRegressor,
     finetune,
     load_finetuned,
 )
-from geointerp.geollm.gazetteer import Gazetteer, PlacesTable
-from geointerp.geollm.labels import Labels
-from geointerp.geollm.nominatim import Nominatim
-from geointerp.geollm.osm import OsmFile
-from geointerp.geollm.overpass import Overpass
-from geointerp.geollm.prompting import prompts
-from geointerp.geollm.rating import predict
-from geointerp.geollm.recalibration import recalibrated
-from geointerp.geollm.scoring import rank_residuals, score, scores
-from geointerp.geollm.server import Server
-from geointerp.geollm.siren import LocationEncoder
-from geointerp.geollm.templates import INSTRUCTIONS, TEMPLATE
+from geointerp.geollm.prompting.examples import Examples
+from geointerp.geollm.prompting.prompts import prompts
+from geointerp.geollm.prompting.templates import INSTRUCTIONS, TEMPLATE
+from geointerp.geollm.ratings.chat import Chat
+from geointerp.geollm.ratings.distribution import distribution
+from geointerp.geollm.ratings.predict import predict
+from geointerp.geollm.scoring import calibration
+from geointerp.geollm.scoring.bias import bias_score
+from geointerp.geollm.scoring.comparison import Comparison, compare
+from geointerp.geollm.scoring.recalibration import recalibrated
+from geointerp.geollm.scoring.scores import rank_residuals, score, scores
+from geointerp.geollm.server.costs import Estimate
+from geointerp.geollm.server.server import Server
+from geointerp.geollm.truth.labels import Labels
 
 __all__ = [
     "INSTRUCTIONS",

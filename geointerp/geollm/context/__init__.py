@@ -1,0 +1,1 @@
+"""What a map says of a point: its address, and the named places around it."""

@@ -1,0 +1,1 @@
+"""Fine-tuning a language model on places whose truth is known."""

@@ -1,0 +1,1 @@
+"""Prompts: what is written to the language model about every place."""

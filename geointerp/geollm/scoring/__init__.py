@@ -1,0 +1,1 @@
+"""How true ratings are, where, how sure, and whom they favour."""

@@ -1,0 +1,1 @@
+"""Ratings of a language model behind an OpenAI-compatible server."""

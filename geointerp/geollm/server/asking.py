@@ -1,0 +1,290 @@
+"""Asking: requests to an OpenAI-compatible endpoint, at its pace, until they are answered."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import logging
+import os
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from geointerp.errors import InputError
+from geointerp.geollm.prompting.templates import one_line
+from geointerp.geollm.server.wire import Api, Body
+from geointerp.geollm.web.journal import Journal
+from geointerp.geollm.web.trouble import Trouble, passes, retry_after
+
+log = logging.getLogger(__name__)
+
+TRIES = 8
+BACK_OFF = 0.5
+LONGEST_WAIT = 600.0
+LARGEST = 64 * 2**20
+_EXPLAINED = 10_000
+
+
+class Stopped(Exception):
+    """The run was given up while this request waited for its turn."""
+
+
+class Pace:
+    """Whose turn it is: requests start at least 60 / `per_minute` seconds apart.
+
+    The first waits as long too: a run that was killed may have asked just before.
+
+    Parameters
+    ----------
+    per_minute : float, optional
+        No limit if not given.
+    """
+
+    def __init__(self, per_minute: float | None) -> None:
+        self._gap = 0.0 if per_minute is None else 60 / per_minute
+        self._after = time.monotonic() + self._gap
+        self._lock = threading.Lock()
+
+    def wait(self, stop: threading.Event) -> None:
+        """Return when the next request may go; raise `Stopped` if it never will."""
+        while True:
+            if stop.is_set():
+                raise Stopped
+            with self._lock:
+                left = self._after - time.monotonic()
+                if left <= 0:
+                    self._after = time.monotonic() + self._gap
+                    return
+            stop.wait(left)
+
+    def hold(self, seconds: float) -> None:
+        """Let nobody go for so long."""
+        with self._lock:
+            self._after = max(self._after, time.monotonic() + seconds)
+
+
+class Asker(AbstractContextManager["Asker"]):
+    """Asks an endpoint, and keeps what it answers.
+
+    Parameters
+    ----------
+    api : Api
+    key_name : str, optional
+        The environment variable that holds the key.
+    pace : Pace
+    answers : Journal
+    timeout : float
+        Seconds that one request may take.
+
+    Attributes
+    ----------
+    stop : threading.Event
+        Set, it lets no request go that is not on its way.
+    """
+
+    def __init__(
+        self, api: Api, key_name: str | None, pace: Pace, answers: Journal, *, timeout: float
+    ) -> None:
+        import openai
+
+        self.stop = threading.Event()
+        self._api, self._pace, self._answers, self._timeout = api, pace, answers, timeout
+        self._key_name, self._key = key_name, _key(key_name, api.url)
+        if self._key and not _private(api.url):
+            log.warning(
+                "%s is not https: the key in %s goes over the network for anyone to read",
+                api.url,
+                key_name,
+            )
+        # ours are the only retries
+        self._client = openai.OpenAI(
+            base_url=api.url,
+            api_key=self._key or "none",
+            max_retries=0,
+            timeout=timeout,
+            http_client=openai.DefaultHttpxClient(
+                # a turn is taken when all is ready: what is late would meet the next one's
+                event_hooks={
+                    "request": [lambda _: self._pace.wait(self.stop)],
+                    "response": [self._receive],
+                }
+            ),
+        )
+
+    def ask(self, body: Body, read: Callable[[Any], Any], *, number: int = 0) -> Any:
+        """The answer to one request: out of the journal, else from the server.
+
+        Parameters
+        ----------
+        body : dict
+            As the endpoint takes it, `model` and all.
+        read : callable
+            Takes the server's JSON and returns what is to be kept of it, which JSON can hold;
+            raises ValueError where it is no answer, and the request is tried again.
+        number : int
+            Tells apart requests that are equal and yet to be asked for each.
+
+        Returns
+        -------
+        object
+            What `read` returned.
+
+        Raises
+        ------
+        InputError
+            A request that the server refuses, or has not answered after `TRIES` tries.
+        """
+        name = self._api.name(body, number)
+        kept = self._answers.get(name)
+        if kept is not None:
+            return kept
+        for tried in range(1, TRIES + 1):
+            try:
+                answer = self._once(body, read)
+            except Trouble as trouble:
+                self._bear(trouble, tried)
+            else:
+                self._answers.put(name, answer)
+                return answer
+        raise AssertionError("the last try raises")
+
+    def _bear(self, trouble: Trouble, tried: int) -> None:
+        """Wait until a request may be tried again, or give it up in one sentence."""
+        url, where = self._api.url, self._answers.path
+        kept = f"; what was answered is kept{f' in {where}' if where else ''}"
+        if not trouble.passing:
+            raise InputError(f"{url}: the server {trouble}{kept}.") from None
+        if tried == TRIES:
+            raise InputError(f"{url}: after {tried} tries the server {trouble}{kept}.") from None
+        if trouble.wait is not None and trouble.wait > LONGEST_WAIT:
+            raise InputError(
+                f"{url}: the server {trouble} and wants {trouble.wait:.0f} s of rest; "
+                f"start again then{kept}."
+            ) from None
+        wait = BACK_OFF * 2 ** (tried - 1)
+        if trouble.wait is not None:
+            # it speaks to all of us
+            self._pace.hold(trouble.wait)
+            wait = 0
+        log.info("%s: the server %s (try %d of %d)", url, trouble, tried, TRIES)
+        if self.stop.wait(wait):
+            raise Stopped
+
+    def _once(self, body: Body, read: Callable[[Any], Any]) -> Any:
+        import openai
+
+        client = self._client
+        resource: Any = client.chat.completions if self._api.chats else client.completions
+        named = {"model", "messages", "prompt"}
+        try:
+            with resource.with_streaming_response.create(
+                **{k: v for k, v in body.items() if k in named},
+                extra_body={k: v for k, v in body.items() if k not in named},
+                extra_headers=None if self._key else {"Authorization": openai.Omit()},
+            ) as response:
+                raw = response.http_response.extensions["read"]
+        except openai.APITimeoutError:
+            raise Trouble(f"does not answer within {self._timeout:g} s") from None
+        except openai.APIConnectionError as error:
+            raise Trouble(f"cannot be reached, or hangs up ({_cause(error)})") from None
+        text = self._clean(raw)
+        try:
+            told = json.loads(text)
+            if isinstance(told, Mapping) and told.get("error"):
+                raise Trouble(f"answers an error ({_message(text)})")
+            return read(told)
+        except InputError as error:
+            raise InputError(f"{self._api.url}: {error}") from None
+        except json.JSONDecodeError:
+            raise Trouble("gives no JSON") from None
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise Trouble(f"gives an answer of another shape ({type(error).__name__})") from None
+
+    def _receive(self, response: Any) -> None:
+        """Read an answer as long as it is neither too long nor too slow.
+
+        Whatever is not 200 is refused, redirects too: they could carry the key to another host.
+        """
+        end = time.monotonic() + self._timeout
+        raw, good = bytearray(), response.status_code == 200
+        for part in response.iter_bytes():
+            raw += part
+            if not good and len(raw) > _EXPLAINED:
+                break
+            if len(raw) > LARGEST:
+                raise Trouble(f"sends more than {LARGEST // 2**20} MB")
+            if time.monotonic() > end:
+                raise Trouble(f"has not done answering after {self._timeout:g} s")
+        if not good:
+            raise self._refusal(response, _message(self._clean(bytes(raw))))
+        response.extensions["read"] = bytes(raw)
+
+    def _refusal(self, response: Any, said: str) -> Trouble:
+        status = response.status_code
+        what = f"answers {status}" + (f" ({said})" if said else "")
+        if status in (401, 403):
+            name = self._key_name
+            what += f"; its key is read from {name}" if name else "; it was asked without a key"
+        elif status == 404:
+            what += "; the url usually ends with /v1"
+        return Trouble(
+            what,
+            passing=passes(status),
+            wait=retry_after(response.headers.get("retry-after")),
+        )
+
+    def _clean(self, raw: bytes) -> str:
+        """Text without the key, which a server may well repeat."""
+        text = raw.decode("utf-8", "replace")
+        return text.replace(self._key, "[key]") if self._key else text
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+
+def _message(text: str) -> str:
+    """What a server says of an error, on one short line."""
+    try:
+        told: Any = json.loads(text)
+        while isinstance(told, Mapping):
+            told = told.get("error", told.get("message", told.get("detail", "")))
+        text = str(told)
+    except (ValueError, RecursionError):
+        pass
+    return one_line(text)[:200].rstrip(". ")
+
+
+def _cause(error: BaseException) -> str:
+    """The first cause of an error, in its own words."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return one_line(str(error))[:200] or type(error).__name__
+
+
+def _key(name: str | None, url: str) -> str | None:
+    """The key that the environment has under a name."""
+    if name is None:
+        return None
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise InputError(
+            f"the environment has no {name}, where the key of {url} is read from; "
+            "set it, or say key=None for a server that wants none."
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(f"the environment's {name} is no key: it has characters other than ASCII.")
+    return key
+
+
+def _private(url: str) -> bool:
+    """Whether nobody on the way can read along."""
+    parts = urllib.parse.urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    return parts.scheme == "https" or loopback
