@@ -207,7 +207,7 @@ def main(draws: int = 200_000, tables: int = 100, seed: int = 0) -> None:
 
     Args:
         draws: Null features for each number of active places and kind of value; a fourth of it of
-            lognormal ones, five times as many of half-normal ones at 300 places and more.
+            lognormal ones.
         tables: Tables of 1,000 features of which some have a patch.
         seed: Of all that is drawn.
     """
@@ -216,8 +216,6 @@ def main(draws: int = 200_000, tables: int = 100, seed: int = 0) -> None:
     for kind in VALUES:
         for active in ACTIVE:
             count = draws // (4000 if kind == "lognormal" else 1000)
-            if kind == "half-normal" and active >= 300:
-                count *= 5  # the curve's alone, and so quick
             batches = [
                 kept(f"{kind}-{active}-{b}", partial(calibrate, graph, kind, active, b))
                 for b in range(count)
@@ -273,8 +271,8 @@ def page(rows, tails, region, rate, error, power, many, tables) -> str:
 {markdown(rows)}
 
 Permutations began with 99, not 999, which changes no p below .02. With 200,000 draws the standard
-error of the last three columns is about .02, .07 and .22, with a million .01, .03 and .10, and
-somewhat more where p comes from permutations, which a batch of 1,000 features shares.
+error of the last three columns is about .02, .07 and .22, and somewhat more where p comes from
+permutations, which a batch of 1,000 features shares.
 
 ## Far out
 
