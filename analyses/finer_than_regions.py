@@ -111,6 +111,10 @@ def finer_than_regions(
         features.to_csv(folder / f"features{number}.csv")
     result = pd.DataFrame(columns)
     result.to_csv(folder / "counts.csv")
+    counts = result[result.index.str.startswith(("features tested", "q ≤"))]
+    ax = counts[::-1].plot.barh(figsize=(8, 3.2), width=0.8, xlabel="features")
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    ax.figure.savefig(folder / "counts.png", dpi=150, bbox_inches="tight")
     print(f"{len(table)} places, layer {layer}")
     print(result.map(lambda value: f"{value:.3g}" if value % 1 else f"{value:.0f}").to_string())
 

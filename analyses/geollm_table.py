@@ -112,6 +112,9 @@ def geollm_table(
         rows |= {(task, split): r2[split] for split in r2}
     pearson = pd.DataFrame(rows).T.rename_axis(["task", "split"])
     pearson.to_csv(folder / "table.csv")
+    ax = pearson.T[::-1].plot.barh(figsize=(8, 4), width=0.8, xlim=(0, 1), xlabel="Pearson's r²")
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
+    ax.figure.savefig(folder / "table.png", dpi=150, bbox_inches="tight")
     print(f"Pearson's r²\n{pearson.round(2).to_string()}")
 
 

@@ -11,10 +11,37 @@ reads .04 more [.037, .047]: most of it lies in a straight line, not all.
 """
 
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import auto_cli
 
 import geointerp as gi
+
+
+def draw(readings: dict[str, Any], file: Path) -> None:
+    """R² by components, by training places, and of the single units."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(9.5, 3), sharey=True, layout="constrained")
+    for ax, name in zip(axes, ("components", "sample_size"), strict=False):
+        found = readings[name]
+        reach = (found["r2"] - found["low"], found["high"] - found["r2"])
+        ax.errorbar(found.iloc[:, 0], found["r2"], reach, marker="o", capsize=2)
+        ax.set_xscale("log", base=2)
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+    rank = range(1, len(readings["neurons"]) + 1)
+    axes[2].plot(rank, readings["neurons"]["r2"], label="unit")
+    axes[2].plot(rank, readings["neurons"]["shuffled_r2"], label="targets shuffled")
+    axes[2].legend(frameon=False)
+    titles = ("principal components", "training places", "single units, the best first")
+    for ax, title in zip(axes, titles, strict=True):
+        ax.set_xlabel(title)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[0].set(ylabel="R²", ylim=(-0.02, 1))
+    figure.savefig(file, dpi=150)
 
 
 def how_is_it_held(
@@ -41,7 +68,7 @@ def how_is_it_held(
             mlp.down_proj:input.
         layer: That is read.
         target: As for `geointerp probe`.
-        out: A folder for the activations and the tables.
+        out: A folder for the activations, the tables and the figure.
         seed: Of the folds and the network.
     """
     loaded = gi.models.load(model)
@@ -66,6 +93,8 @@ def how_is_it_held(
     for name, found in readings.items():
         found.to_csv(folder / f"{name}.csv", index=False)
         print(f"\n{name}\n{found.head(12).round(3).to_string(index=False)}")
+    draw(readings, folder / "readings.png")
+    print(folder / "readings.png")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,27 @@ from jsonargparse import auto_cli
 import geointerp as gi
 
 
+def draw(whole: pd.DataFrame, file: Path) -> None:
+    """R² of each probe on the names of each script."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(6, 3.4), layout="constrained")
+    probes = whole.groupby("probe", sort=False)
+    for number, (probe, rows) in enumerate(probes):
+        at = [place + (number - (len(probes) - 1) / 2) / 8 for place in range(len(rows))]
+        reach = (rows["r2"] - rows["low"], rows["high"] - rows["r2"])
+        ax.errorbar(at, rows["r2"], reach, fmt="o", capsize=2, label=probe)
+    ax.set_xticks(range(whole["names"].nunique()), whole["names"].unique())
+    ax.axhline(0, color="#888", linewidth=0.8)
+    ax.set(xlabel="names in this script", ylabel="R²")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title="probe")
+    figure.savefig(file, dpi=150)
+
+
 def languages(
     model: str = "toponym",
     limit: int | None = 3000,
@@ -40,7 +61,7 @@ def languages(
         template: Of the prompt.
         pool: Which tokens are read.
         layer: That is probed.
-        out: A folder for the activations and the table.
+        out: A folder for the activations, the table and the figure.
         seed: Of the folds and the names.
     """
     loaded = gi.models.load(model)
@@ -69,6 +90,8 @@ def languages(
     print(f"{len(table)} places with a name in every script")
     columns = ["names", "probe", "r2", "low", "high", "median_km", "km_from_home"]
     print(whole[columns].round(3).to_string(index=False))
+    draw(whole, folder / "transfer.png")
+    print(folder / "transfer.png")
 
 
 if __name__ == "__main__":

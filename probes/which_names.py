@@ -20,6 +20,26 @@ from jsonargparse import auto_cli
 import geointerp as gi
 
 
+def draw(medians: pd.DataFrame, nearest: str, file: Path) -> None:
+    """The median errors of the model and of the nearest control, side by side."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    rows = medians.sort_values("model", ascending=False)
+    figure, ax = plt.subplots(figsize=(6, 1 + 0.35 * len(rows)), layout="constrained")
+    ax.hlines(range(len(rows)), rows["model"], rows[nearest], color="#bbb", zorder=1)
+    for source, marker in (("model", "o"), (nearest, "D")):
+        ax.scatter(rows[source], range(len(rows)), marker=marker, label=source)
+    ax.set_yticks(range(len(rows)), [f"{by} ({n})" for by, n in rows["places"].items()])
+    ax.set_xlabel("median error, km")
+    ax.set_xlim(left=0)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
+    figure.savefig(file, dpi=150)
+
+
 def which_names(
     model: str = "toponym",
     places: str = "geonames",
@@ -41,7 +61,7 @@ def which_names(
         pool: Which tokens are read.
         layer: That is probed.
         by: Column of the places that they are grouped by.
-        out: A folder for the activations, the report and the table.
+        out: A folder for the activations, the report, the table and the figure.
         seed: Of the folds and the untrained weights.
     """
     loaded = gi.models.load(model)
@@ -63,6 +83,8 @@ def which_names(
     medians["places"] = errors.groupby(by).size()
     print(f"Median error in km, blocks of 500 km held out, by {by}:")
     print(medians.round(2).sort_values("model").to_string())
+    draw(medians, nearest, folder / "errors.png")
+    print(folder / "errors.png")
     gain = (errors[nearest] - errors["model"]).sort_values()
     for title, rows in {"known": gain[::-1], "better guessed than known": gain}.items():
         print(f"\n{title}:", ", ".join(errors["name"][rows.index[:15]]))

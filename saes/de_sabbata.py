@@ -32,8 +32,8 @@ def of_areas(places: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     return places.merge(names, on=["country", "admin1"])
 
 
-def regional(values: Any, places: gpd.GeoDataFrame, seed: int, *, ours: bool) -> str:
-    """How many columns are clustered in at least one area, with I ≥ .3 and with any."""
+def regional(values: Any, places: gpd.GeoDataFrame, seed: int, *, ours: bool) -> tuple[int, ...]:
+    """How many columns there are, ever fire, and cluster in an area, with I ≥ .3 and with any."""
     strong, any_ = np.zeros((2, values.shape[1]), bool)
     for epsg, here in places.groupby("epsg").indices.items():
         some = places.iloc[here]
@@ -42,7 +42,8 @@ def regional(values: Any, places: gpd.GeoDataFrame, seed: int, *, ours: bool) ->
         table = gi.spatial.moran(values[here], graph, seed=seed, **way)
         low = ((table["q"] <= 0.01) if ours else (table["p"] < 0.01)).to_numpy()
         strong, any_ = strong | (low & (table["I"] >= 0.3).to_numpy()), any_ | low
-    return f"{strong.sum()} ({any_.sum()} whatever their I)"
+    alive = np.asarray((values != 0).sum(0)).ravel() > 0
+    return values.shape[1], int(alive.sum()), int(strong.sum()), int(any_.sum())
 
 
 def whole_mean(model: gi.models.Model, prompts: list[str], layers: list[int]) -> np.ndarray:
@@ -83,7 +84,11 @@ def published_autoencoder(values: np.ndarray, epochs: int, seed: int) -> np.ndar
 
 
 def de_sabbata(
-    model: str = "toponym", places: str = "geonames", epochs: int = 300, seed: int = 0
+    model: str = "toponym",
+    places: str = "geonames",
+    epochs: int = 300,
+    out: str = "run/de_sabbata",
+    seed: int = 0,
 ) -> None:
     """Count what is regional, twice.
 
@@ -91,28 +96,38 @@ def de_sabbata(
         model: toponym, a local directory or a Hub id.
         places: geonames or a file with country, admin1 (GeoNames' codes) and population.
         epochs: Of the paper's autoencoder.
+        out: A folder for the counts and their figure.
         seed: Of all that is drawn.
     """
     read = gi.models.load(model)
     layers = [max(0, read.depth * part // 4 - 1) for part in (1, 2, 4)]
     table = of_areas(gi.places.load(places))
-    print("the paper: 1,841 of 12,288 neurons; 155 of 32,768 latents alive, 67 of them")
     print(f"{len(table)} places, layers {layers}")
     neurons = whole_mean(read, (table["name"] + ", " + table["region"]).tolist(), layers)
     latents = published_autoencoder(neurons[:, 1], epochs, seed)
-    flat, alive = neurons.reshape(len(table), -1), (latents > 0).any(0).sum()
-    print(f"as published: {regional(flat, table, seed, ours=False)} of {flat.shape[1]} neurons")
-    print(
-        f"{alive} of {latents.shape[1]} latents alive", regional(latents, table, seed, ours=False)
-    )
+    flat = neurons.reshape(len(table), -1)
+    counts = {
+        "the paper, neurons": (12_288, 12_288, 1_841),
+        "the paper, latents": (32_768, 155, 67),
+        "as published, neurons": regional(flat, table, seed, ours=False),
+        "as published, latents": regional(latents, table, seed, ours=False),
+    }
     options = {"template": "{name} is near", "pool": "prompt_last", "site": "mlp_in"}
     acts = gi.activations.capture(read, table, layers=layers, **options)
     flat, own = acts.values.reshape(len(table), -1), acts.sel(layer=layers[1])
     sae = gi.saes.train(own, width=2 * read.hidden, k=16, seed=seed)
     encoded, held = gi.saes.encode(sae, own), own[gi.saes.held_out(own, seed)]
-    print(f"as here: {regional(flat, table, seed, ours=True)} of {flat.shape[1]} neurons")
-    print(f"{(encoded.var['n_active'] > 0).sum()} of {encoded.n_vars} latents ever alive")
-    print(f"{regional(encoded.X, table, seed, ours=True)} of them; {gi.saes.quality(sae, held)}")
+    counts["as here, neurons"] = regional(flat, table, seed, ours=True)
+    counts["as here, latents"] = regional(encoded.X, table, seed, ours=True)
+    columns = ["all", "alive", "regional", "whatever their I"]
+    found = pd.DataFrame.from_dict(counts, orient="index").set_axis(columns, axis=1)
+    print(found.to_string(float_format="{:.0f}".format, na_rep="–"))
+    print(gi.saes.quality(sae, held))
+    Path(out).mkdir(parents=True, exist_ok=True)
+    found.to_csv(Path(out) / "counts.csv")
+    shares = found["regional"] / found["alive"]
+    ax = shares[::-1].plot.barh(figsize=(7, 2.8), xlabel="share of those alive that is regional")
+    ax.figure.savefig(Path(out) / "shares.png", dpi=150, bbox_inches="tight")
 
 
 if __name__ == "__main__":

@@ -8,11 +8,25 @@ embedded model nearly every feature is spatially clustered: countries, regions, 
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jsonargparse import auto_cli
 
 import geointerp as gi
+
+
+def draw(features: Any, some: list[str], file: Path) -> None:
+    """Maps of some features."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(2, 2, figsize=(11, 7), layout="constrained")
+    for ax, feature in zip(axes.flat, some, strict=False):
+        gi.plot.activation_map(features, feature, ax=ax)
+    figure.savefig(file, dpi=110)
 
 
 def train_one(
@@ -42,7 +56,7 @@ def train_one(
         k: Latents active at once.
         steps: Updates.
         top: Features to list.
-        out: A new folder for the autoencoder, the features and their table.
+        out: A new folder for the autoencoder, the features, their table and maps.
         seed: Of weights, batches, held-out places and permutations.
     """
     folder = Path(out)
@@ -62,6 +76,8 @@ def train_one(
         values = features[:, feature].X.toarray().ravel()
         names = ", ".join(table["name"].iloc[np.argsort(-values, kind="stable")[:6]])
         print(f"{feature:>5}  I = {row['I']:.2f}  {row['n_active']:>5} places  {names}")
+    draw(features, clustered.index[:4].tolist(), folder / "most_clustered.png")
+    print(folder / "most_clustered.png")
 
 
 if __name__ == "__main__":

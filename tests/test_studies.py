@@ -125,7 +125,7 @@ def test_de_sabbata_counts_neurons_by_the_areas(capsys):
     only_italy = np.where(places["area"] == "IT", north, random)
     values = np.stack([north, random, only_italy], axis=1)
     for ours in (False, True):
-        assert module.regional(values, places, 0, ours=ours) == "2 (2 whatever their I)"
+        assert module.regional(values, places, 0, ours=ours) == (3, 3, 2, 2)
 
 
 def test_de_sabbata_holds_nothing_out(capsys):
