@@ -38,16 +38,16 @@ def test_a_rating_is_read(text, rating):
         ("My answer is high.", "it gives no number"),
         ("My answer is high: 7.5", "it gives no number"),
         ("between 3.0 and 4.0", "it gives 2 numbers, 3.0 and 4.0 …"),
-        ("7", "it gives 7, which is no rating from 0.0 to 9.9"),
-        ("10.0", "it gives 10.0, which is no rating from 0.0 to 9.9"),
-        ("7.35", "it gives 7.35, which is no rating from 0.0 to 9.9"),
-        ("-1.5", "it gives -1.5, which is no rating from 0.0 to 9.9"),
-        ("−1.5", "it gives −1.5, which is no rating from 0.0 to 9.9"),
-        ("7,3", "it gives 7,3, which is no rating from 0.0 to 9.9"),
-        ("1,234.5", "it gives 1,234.5, which is no rating from 0.0 to 9.9"),
-        (".5", "it gives .5, which is no rating from 0.0 to 9.9"),
-        ("1.5e3", "it gives 1.5e3, which is no rating from 0.0 to 9.9"),
-        ("My answer is 12.5.", "it gives 12.5, which is no rating from 0.0 to 9.9"),
+        ("7", "it gives 7; a rating is 0.0 to 9.9, with one decimal"),
+        ("10.0", "it gives 10.0; a rating is 0.0 to 9.9, with one decimal"),
+        ("7.35", "it gives 7.35; a rating is 0.0 to 9.9, with one decimal"),
+        ("-1.5", "it gives -1.5; a rating is 0.0 to 9.9, with one decimal"),
+        ("−1.5", "it gives −1.5; a rating is 0.0 to 9.9, with one decimal"),
+        ("7,3", "it gives 7,3; a rating is 0.0 to 9.9, with one decimal"),
+        ("1,234.5", "it gives 1,234.5; a rating is 0.0 to 9.9, with one decimal"),
+        (".5", "it gives .5; a rating is 0.0 to 9.9, with one decimal"),
+        ("1.5e3", "it gives 1.5e3; a rating is 0.0 to 9.9, with one decimal"),
+        ("My answer is 12.5.", "it gives 12.5; a rating is 0.0 to 9.9, with one decimal"),
     ],
 )
 def test_what_is_no_rating_is_not_guessed_at(text, reason):
@@ -103,7 +103,7 @@ def test_several_texts_give_the_mean_of_those_that_can_be_read():
     assert found.loc["b"].tolist() == [
         1.75,
         2,
-        "1 of 4: it gives no number; 1 of 4: it gives 12, which is no rating from 0.0 to 9.9",
+        "1 of 4: it gives no number; 1 of 4: it gives 12; a rating is 0.0 to 9.9, with one decimal",
     ]
     assert math.isnan(found.loc["a", "rating"])
     assert found.loc["a", "reason"] == "it gives no number"

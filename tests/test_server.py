@@ -411,7 +411,7 @@ def test_a_run_that_cannot_begin_asks_nothing(tmp_path, monkeypatch):
             ask(method="sample", samples=0)
         with pytest.raises(InputError, match="seed is -1"):
             ask(method="sample", seed=-1)
-        with pytest.raises(InputError, match="the environment has no NO_SUCH_KEY"):
+        with pytest.raises(InputError, match="the environment has no variable NO_SUCH_KEY"):
             ask(key="NO_SUCH_KEY")
         monkeypatch.setenv("BAD_KEY", "ключ")
         with pytest.raises(InputError, match="BAD_KEY is no key") as caught:

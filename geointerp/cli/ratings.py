@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from geointerp.cli.reading import (
     context_of,
     countries_of,
     csv_of,
+    new_csv,
     numbers,
     points,
     words,
@@ -47,7 +50,7 @@ def predict_ratings(
     journal: str | None = None,
     per_minute: float | None = None,
     estimate: bool = False,
-    prices: list[float] | None = None,
+    prices: str | None = None,
     min_population: int | None = None,
     countries: str | list[str] | None = None,
     limit: int | None = None,
@@ -84,7 +87,7 @@ def predict_ratings(
             asked for twice; the name of --out with .answers.sqlite if not given.
         per_minute: Requests to the server, at most.
         estimate: Say what is still to be asked of the server, and ask nothing.
-        prices: For the estimate, of a million tokens of prompts and of answers, as [0.15,0.60].
+        prices: For the estimate, of a million tokens of prompts and of answers, as 0.15,0.60.
         min_population: As for `geointerp places`.
         countries: As for `geointerp places`.
         limit: As for `geointerp places`.
@@ -95,12 +98,23 @@ def predict_ratings(
     """
     from geointerp import geollm, models
     from geointerp import places as rooms
+    from geointerp.geollm.ratings import methods
 
     check_seed(seed)
-    artefacts.refuse_existing(Path(out))
-    _check_together(server, chat, estimate, key, journal)
-    if prices is not None and len(prices) != 2:
-        raise InputError(f"--prices has {len(prices)} numbers; it must have two, as [0.15,0.60].")
+    new_csv(Path(out))
+    local = {"--chat": chat, "--answer": answer}
+    remote = {"--estimate": estimate, "--key": key, "--journal": journal, "--prices": prices}
+    remote |= {"--per-minute": per_minute}
+    _check_together(local, remote, at_server=server is not None)
+    if answer and not chat:
+        raise InputError("--answer begins the assistant's answer in a chat; give --chat too.")
+    if prices is not None and not estimate:
+        raise InputError("--prices is for --estimate; give that too.")
+    costs = _prices(prices)
+    options: dict[str, Any] = {"method": method, "seed": seed, "samples": samples}
+    options |= {"temperature": temperature, "max_new_tokens": max_new_tokens}
+    methods.check(**options)
+    before = _instruction(instruction)
     filters: dict[str, Any] = {
         "min_population": min_population,
         "countries": countries_of(countries),
@@ -111,20 +125,15 @@ def predict_ratings(
         raise InputError(
             f"{places}: it has a column '{column}', which the ratings add; rename or drop it."
         )
-    asked = geollm.prompts(
-        found,
-        task=task,
-        context=context_of(context, language=language, user_agent=user_agent),
-        leave_out=words(leave_out),
-        instruction=geollm.INSTRUCTIONS.get(instruction, instruction),
-    )
-    options: dict[str, Any] = {"method": method, "seed": seed, "samples": samples}
-    options |= {"temperature": temperature, "max_new_tokens": max_new_tokens}
+    around = context_of(context, language=language, user_agent=user_agent)
+    # all that can be refused is refused before the places are looked up, which may take hours
     if server is None:
         loaded: Any = models.load(
             model, device=device, dtype=dtype, trust_remote_code=trust_remote_code
         )
         options["chat"] = geollm.Chat(answer=answer) if chat else None
+        if chat:
+            options["chat"].render(loaded.tokenizer, "")
     else:
         loaded = geollm.Server(
             server,
@@ -134,11 +143,15 @@ def predict_ratings(
             per_minute=per_minute,
             journal=journal or f"{out}.answers.sqlite",
         )
-        if estimate:
-            known = None if prices is None else (prices[0], prices[-1])
-            for name, value in loaded.estimate(asked, prices=known, **options)._asdict().items():
-                print(f"{name}: {value}")
-            return
+        if not estimate:
+            loaded.check_key()
+    asked = geollm.prompts(
+        found, task=task, context=around, leave_out=words(leave_out), instruction=before
+    )
+    if estimate:
+        for name, value in loaded.estimate(asked, prices=costs, **options)._asdict().items():
+            print(f"{name}: {value}")
+        return
     ratings = geollm.predict(loaded, asked, **options)
     lon, lat = rooms.lon_lat(found)
     table = found.drop(columns=found.geometry.name).assign(lon=lon, lat=lat)
@@ -161,16 +174,41 @@ def predict_ratings(
     print(out)
 
 
-def _check_together(
-    server: str | None, chat: bool, estimate: bool, key: str | None, journal: str | None
-) -> None:
+def _check_together(local: dict[str, Any], remote: dict[str, Any], *, at_server: bool) -> None:
     """Refuse options that only a server, or only a local model, could follow."""
-    if server is not None and chat:
-        raise InputError("--chat is for a local model; a server's chat endpoint is one by itself.")
-    if server is None:
-        for option, given in (("estimate", estimate), ("key", key), ("journal", journal)):
-            if given:
-                raise InputError(f"--{option} is for a server; say which by --server.")
+    for option, given in (local if at_server else remote).items():
+        if given and at_server:
+            raise InputError(
+                f"{option} is for a local model; a server's chat endpoint is one by itself."
+            )
+        if given:
+            raise InputError(f"{option} is for a server; say which by --server.")
+
+
+def _prices(given: str | None) -> tuple[float, float] | None:
+    """Two prices, written 0.15,0.60."""
+    if given is None:
+        return None
+    try:
+        prompts, answers = (float(word) for word in words(given))
+    except ValueError:
+        raise InputError(f"--prices is {given}; it must be two numbers, as 0.15,0.60.") from None
+    if not (0 <= prompts < math.inf and 0 <= answers < math.inf):
+        raise InputError(f"--prices is {given}; prices are 0 or more.")
+    return prompts, answers
+
+
+def _instruction(given: str) -> str:
+    """One of GeoLLM's instructions by its name, or the user's own words."""
+    from geointerp import geollm
+
+    if " " not in given.strip():
+        for near in get_close_matches(given, geollm.INSTRUCTIONS, 1, 0.7):
+            if near != given:
+                raise InputError(
+                    f"--instruction is {given}; did you mean {near}? Words of your own have spaces."
+                )
+    return geollm.INSTRUCTIONS.get(given, given)
 
 
 def score_ratings(
@@ -179,6 +217,7 @@ def score_ratings(
     truth: str,
     log10: bool = False,
     by: str | list[str] | None = None,
+    block_km: float = 500.0,
     seed: int = 0,
     json: bool = False,
 ) -> None:
@@ -189,7 +228,8 @@ def score_ratings(
         truth: Name of a numeric column in it, such as population.
         log10: Take the truth's decimal logarithm first; it must then be above 0.
         by: all, or columns of the file such as country,urban, for a row per group with intervals
-            over blocks of 500 km, and errors after a line learnt on other places.
+            over blocks, and errors after a line learnt on other places.
+        block_km: Side of these blocks; of a small region, smaller ones.
         seed: Of the intervals and of random folds.
         json: Print them as JSON.
     """
@@ -201,7 +241,7 @@ def score_ratings(
     path = Path(ratings)
     if not path.exists():
         raise InputError(f"{path}: there is no such file; `geointerp predict` writes it.")
-    table = csv_of(path, keep_default_na=False, na_values=[""])
+    table = csv_of(path, index_col=False, keep_default_na=False, na_values=[""])
     rating, known = (numbers(table, column, path) for column in ("rating", truth))
     if log10:
         if (known <= 0).any():
@@ -211,7 +251,7 @@ def score_ratings(
         lon, lat = (numbers(table, column, path) for column in ("lon", "lat"))
         places = points(table, lon=lon, lat=lat)
         groups = [] if by == "all" else words(by)
-        scores = geollm.scores(rating, known, places, by=groups, seed=seed)
+        scores = geollm.scores(rating, known, places, by=groups, block_km=block_km, seed=seed)
         print(
             scores.to_json(orient="records", indent=2, double_precision=15)
             if json

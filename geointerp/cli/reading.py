@@ -89,10 +89,16 @@ def context_of(given: str, *, language: str | None, user_agent: str | None) -> A
                 'reach you, such as "my study (me@example.org)".'
             )
         return geollm.Nominatim(user_agent=user_agent, language=language)
-    if given == "gazetteer":
-        return geollm.Gazetteer()
+    if user_agent is not None:
+        raise InputError("--user-agent is for --context nominatim; nobody else is asked.")
     if any(part in (".osm", ".pbf") for part in Path(given).suffixes):
         return geollm.OsmFile(given, language=language)
+    if language is not None:
+        raise InputError(
+            "--language is for names in an OpenStreetMap file or at Nominatim; others have one."
+        )
+    if given == "gazetteer":
+        return geollm.Gazetteer()
     return geollm.PlacesTable(given)
 
 
@@ -138,12 +144,21 @@ def fingerprint(features: Any) -> str:
     return digest.hexdigest()
 
 
+def new_csv(path: Path) -> None:
+    """Refuse to write a table over a file, or under a name that says it is something else."""
+    from geointerp import artefacts
+
+    if path.suffix.lower() != ".csv":
+        raise InputError(f"{path}: a table is written; the name must end in .csv.")
+    artefacts.refuse_existing(path)
+
+
 def csv_of(path: Path, **options: Any) -> Any:
-    """A table from a file, on its first column."""
+    """A table from a file, on its first column if not told otherwise."""
     import pandas as pd
 
     try:
-        return pd.read_csv(path, index_col=0, **options)
+        return pd.read_csv(path, **{"index_col": 0, **options})
     except ValueError as error:
         raise InputError(f"{path}: not a readable .csv file.") from error
 

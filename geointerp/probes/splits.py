@@ -184,6 +184,15 @@ class BlockKFold(BaseCrossValidator):
         first = np.concatenate([[0], np.cumsum(per_band)[:-1]])
         return np.unique(first[band] + column, return_inverse=True)[1]
 
+    def _such_as(self, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> str:
+        """The side of blocks of which there are twice as many as folds, if halving finds one."""
+        for halvings in range(1, 12):
+            km = self.km / 2**halvings
+            count = len(np.unique(BlockKFold(km).blocks(lon=lon, lat=lat)))
+            if count >= 2 * self.n_splits:
+                return f", of {km:.2g} km say,"
+        return ""
+
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Fold]:
         """Yield the rows of training and test set of every fold."""
         _check_count(self.n_splits)
@@ -193,9 +202,10 @@ class BlockKFold(BaseCrossValidator):
         block = self.blocks(lon=lon, lat=lat)
         sizes = np.bincount(block)
         if len(sizes) < self.n_splits:
+            smaller = self._such_as(lon, lat)
             raise InputError(
-                f"the places lie in {len(sizes)} block(s) of {self.km:g} km; "
-                f"{self.n_splits} folds need as many: make km smaller or n_splits."
+                f"the places lie in {len(sizes)} block(s) of {self.km:g} km; {self.n_splits} "
+                f"folds need as many: make the blocks smaller{smaller} or the folds fewer."
             )
         order = np.random.default_rng(self.seed).permutation(len(sizes))
         order = order[np.argsort(-sizes[order], kind="stable")]

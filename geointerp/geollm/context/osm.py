@@ -56,7 +56,7 @@ class OsmFile:
     attribution : str
         "© OpenStreetMap contributors, ODbL 1.0".
     places, boundaries : GeoDataFrame
-        As `geointerp.geollm.extract.Extract` describes them.
+        As `geointerp.geollm.context.extract.Extract` describes them.
     extent : Box
         West, south, east and north, in degrees, as the file's header has it or else of its
         places and boundaries. ``places.cx[west:east, south:north]`` are inside.

@@ -55,7 +55,7 @@ def read_rating(text: str) -> Answer:
     if len(set(numbers)) > 1:
         return Answer(np.nan, f"it gives {len(numbers)} numbers, {numbers[0]} and {numbers[1]} …")
     if not re.fullmatch(r"\d\.\d", numbers[0]):
-        return Answer(np.nan, f"it gives {numbers[0]}, which is no rating from 0.0 to 9.9")
+        return Answer(np.nan, f"it gives {numbers[0]}; a rating is 0.0 to 9.9, with one decimal")
     return Answer(float(numbers[0]), "")
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
 from geointerp.errors import InputError
+from geointerp.geollm.ratings import methods
 from geointerp.geollm.ratings.answers import read_ratings
 from geointerp.geollm.ratings.causal import LanguageModel
 from geointerp.geollm.ratings.chat import Chat
@@ -16,8 +17,6 @@ from geointerp.geollm.ratings.distribution import log_scores, normalised, summar
 from geointerp.geollm.ratings.generation import generate
 
 log = logging.getLogger(__name__)
-
-METHODS = ("expectation", "mode", "greedy", "sample")
 
 
 @runtime_checkable
@@ -92,46 +91,23 @@ def predict(
 
     See Also
     --------
-    geointerp.geollm.answers.read_rating : how a rating is read.
-    geointerp.geollm.generation.generate : how a text is made, and where it ends.
+    geointerp.geollm.ratings.answers.read_rating : how a rating is read.
+    geointerp.geollm.ratings.generation.generate : how a text is made, and where it ends.
     """
-    if method not in METHODS:
-        raise InputError(f"method is {method!r}; it must be one of {', '.join(METHODS)}.")
-    for name, count in (("samples", samples), ("max_new_tokens", max_new_tokens)):
-        if count < 1:
-            raise InputError(f"{name} is {count}; it must be 1 or more.")
-    if not (np.isfinite(temperature) and temperature > 0):
-        raise InputError(
-            f"temperature is {temperature}; it must be above 0 (method='greedy' is what it "
-            "comes to at 0)."
-        )
-    if seed < 0:
-        raise InputError(f"seed is {seed}; it must be 0 or more.")
+    asked: dict[str, Any] = {"samples": samples, "temperature": temperature}
+    asked |= {"max_new_tokens": max_new_tokens, "seed": seed}
+    methods.check(method, **asked)
     if isinstance(model, Rater):
         if chat is not None:
             raise InputError("a server applies its model's chat template itself; leave chat out.")
-        return model.predict(
-            prompts,
-            method=method,
-            samples=samples,
-            temperature=temperature,
-            max_new_tokens=max_new_tokens,
-            seed=seed,
-        )
-    if method in ("expectation", "mode"):
+        return model.predict(prompts, method=method, **asked)
+    if method in methods.SCORED:
         return _by_distribution(
             log_scores(model, prompts, batch_size=batch_size, chat=chat), method
         )
-    texts = generate(
-        model,
-        prompts,
-        samples=samples if method == "sample" else None,
-        temperature=temperature,
-        max_new_tokens=max_new_tokens,
-        seed=seed,
-        batch_size=batch_size,
-        chat=chat,
-    )
+    if method == "greedy":
+        asked["samples"] = None
+    texts = generate(model, prompts, batch_size=batch_size, chat=chat, **asked)
     return _by_text(texts, method)
 
 

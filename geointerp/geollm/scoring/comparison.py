@@ -59,6 +59,7 @@ def compare(
     methods: Mapping[str, Method | pd.Series],
     *,
     cv: BaseCrossValidator | Mapping[str, BaseCrossValidator] | None = None,
+    block_km: float = 500.0,
     out: str | Path | None = None,
     seed: int = 0,
 ) -> Comparison:
@@ -74,7 +75,9 @@ def compare(
         places' index, is taken as it is: ratings that were given without the truth, as a
         zero-shot model gives them.
     cv : splitter, or mapping of label to splitter, optional
-        Random folds and blocks of 500 km if not given.
+        Random folds and blocks if not given.
+    block_km : float
+        Side of these blocks, and of those that the intervals are drawn over.
     out : path, optional
         A folder for the predictions of every fold, kept as soon as it is done: what stands
         there already, of the same method, features, truth and fold, is not done again. Also
@@ -95,17 +98,20 @@ def compare(
 
     Notes
     -----
-    Scores are those of `scores`, with 95% intervals over blocks of 500 km: `pearson_r2` and
+    Scores are those of `scores`, with 95% intervals over the blocks: `pearson_r2` and
     `spearman`, which forgive any scale, as ratings need, and `mae` and `rmse` in the truth's
     unit. Ratings are brought to that unit by a line fitted to the other folds.
     """
     from geointerp.probes.splits import BlockKFold, RandomKFold, folds, labelled
 
+    if not methods:
+        raise InputError("methods is empty; `baselines` gives some.")
     wanted = _whole(truth, places.index, "truth")
     table = located(places, places.index)
     known = {name: _given(name, method, places.index) for name, method in methods.items()}
     if cv is None:
-        cv = {"random": RandomKFold(seed=seed), "block 500 km": BlockKFold(500, seed=seed)}
+        blocks = BlockKFold(block_km, seed=seed)
+        cv = {"random": RandomKFold(seed=seed), f"block {block_km:g} km": blocks}
     folder = None if out is None else Path(out)
     if folder is not None:
         artefacts.check_folder(folder / "folds")
@@ -122,7 +128,8 @@ def compare(
                 else _out_of_fold(method, wanted, parts, (split, name), folder)
             )
             options: dict[str, Any] = {"cv": splitter} if is_rating else {"recalibrate": None}
-            own = scores(pd.Series(columns[name]), wanted, places, seed=seed, **options)
+            options |= {"block_km": block_km, "seed": seed}
+            own = scores(pd.Series(columns[name]), wanted, places, **options)
             rows.append({"method": name, "split": split} | own[list(FIGURES)].iloc[0].to_dict())
         found[split] = pd.DataFrame(columns)
     scored = _layout(pd.DataFrame(rows))

@@ -106,10 +106,11 @@ def scores(
         None says that the predictions are in the truth's unit already, made without the
         truth of the places they are of: their errors are taken as they stand.
     cv : splitter, or mapping of label to splitter, optional
-        By which ratings are recalibrated; random folds and blocks of 500 km if not given. With
+        By which ratings are recalibrated; random folds and blocks if not given. With
         ``recalibrate=None`` it is of no use and must not be given.
     block_km : float
-        Side of the blocks that the intervals are drawn over.
+        Side of the blocks that the intervals are drawn over, and of those that are held out if
+        `cv` is not given. A region needs smaller ones: ten blocks for an interval.
     seed : int
         Of the random folds, if none were given, and of the draws.
 
@@ -159,7 +160,8 @@ def scores(
             raise InputError("cv splits places for recalibration; with recalibrate=None drop it.")
         errors[""] = (given - known).to_numpy()
     else:
-        splits = {"random": RandomKFold(seed=seed), "block 500 km": BlockKFold(500, seed=seed)}
+        blocks = BlockKFold(block_km, seed=seed)
+        splits = {"random": RandomKFold(seed=seed), f"block {block_km:g} km": blocks}
         for label, splitter in labelled(splits if cv is None else cv).items():
             fitted = recalibrated(given, known, places, cv=splitter, how=recalibrate)
             errors[label] = (fitted - known).to_numpy()

@@ -92,7 +92,7 @@ class Asker(AbstractContextManager["Asker"]):
 
         self.stop = threading.Event()
         self._api, self._pace, self._answers, self._timeout = api, pace, answers, timeout
-        self._key_name, self._key = key_name, _key(key_name, api.url)
+        self._key_name, self._key = key_name, key_of(key_name, api.url)
         if self._key and not _private(api.url):
             log.warning(
                 "%s is not https: the key in %s goes over the network for anyone to read",
@@ -264,19 +264,25 @@ def _cause(error: BaseException) -> str:
     return one_line(str(error))[:200] or type(error).__name__
 
 
-def _key(name: str | None, url: str) -> str | None:
+def key_of(name: str | None, url: str) -> str | None:
     """The key that the environment has under a name."""
     if name is None:
         return None
     key = os.environ.get(name, "").strip()
     if not key:
         raise InputError(
-            f"the environment has no {name}, where the key of {url} is read from; "
-            "set it, or say key=None for a server that wants none."
+            f"the environment has no variable {_said(name)}, where the key of {url} is read from; "
+            "set it, or leave the key out (key=None) for a server that wants none."
         )
     if not (key.isascii() and key.isprintable()):
         raise InputError(f"the environment's {name} is no key: it has characters other than ASCII.")
     return key
+
+
+def _said(name: str) -> str:
+    """The name of a variable, but not a key that was given in its place."""
+    plain = len(name) <= 40 and name.upper() == name and name.isidentifier()
+    return name if plain else "of that name, which must be a name as OPENAI_API_KEY is"
 
 
 def _private(url: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -15,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from geointerp.errors import InputError
+from geointerp.geollm.ratings import methods
 from geointerp.geollm.ratings.answers import end, read_ratings
 from geointerp.geollm.ratings.encoding import texts_of
-from geointerp.geollm.ratings.predict import METHODS
 from geointerp.geollm.ratings.scale import RATINGS, WORDS
 from geointerp.geollm.server import costs, logprobs, wire
-from geointerp.geollm.server.asking import Asker, Pace
+from geointerp.geollm.server.asking import Asker, Pace, key_of
 from geointerp.geollm.server.costs import Estimate
 from geointerp.geollm.server.logprobs import Seen, Step
 from geointerp.geollm.web.journal import Journal
@@ -28,7 +27,6 @@ from geointerp.progress import track
 
 T = TypeVar("T")
 
-_SCORED = ("expectation", "mode")
 # a walk asks once, and twice for each first digit but the one that it was answered with
 _WALK = 19
 
@@ -147,6 +145,16 @@ class Server:
     def __repr__(self) -> str:
         return f"Server({self.url!r}, {self.model!r}, endpoint={self.endpoint!r})"
 
+    def check_key(self) -> None:
+        """Refuse a key that the environment does not hold, before any work is done.
+
+        Raises
+        ------
+        InputError
+            No such variable, or one that holds no key.
+        """
+        key_of(self.key, self.url)
+
     def predict(
         self,
         prompts: pd.DataFrame | pd.Series,
@@ -188,9 +196,15 @@ class Server:
             As the class says; an endpoint that gives no log-probabilities; a prompt that is
             empty or missing; a key that is not in the environment; a journal that is none.
         """
-        _check(method, samples, temperature, max_new_tokens, seed)
+        methods.check(
+            method,
+            samples=samples,
+            temperature=temperature,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+        )
         texts = texts_of(prompts)
-        if method in _SCORED:
+        if method in methods.SCORED:
             return logprobs.table(self._seen(texts), texts.index, method=method)
         wanted = {
             text: self._requests(text, method, samples, temperature, max_new_tokens, seed)
@@ -265,13 +279,19 @@ class Server:
         -------
         Estimate
         """
-        _check(method, samples, temperature, max_new_tokens, seed)
+        methods.check(
+            method,
+            samples=samples,
+            temperature=temperature,
+            max_new_tokens=max_new_tokens,
+            seed=seed,
+        )
         new = self.journal is not None and not Path(self.journal).exists()
         # an estimate leaves no file behind
         with Journal() if new else self._answers() as answers:
             left = partial(self._left, answers, method, samples, temperature, max_new_tokens, seed)
             asked = [(text, left(text)) for text in texts_of(prompts).unique()]
-        if method not in _SCORED:
+        if method not in methods.SCORED:
             texts, length = 1, max_new_tokens
         elif self.echoes:
             asked = [(text + WORDS[0], times) for text, times in asked]
@@ -291,7 +311,7 @@ class Server:
         text: str,
     ) -> int:
         """How many requests for one prompt have no answer yet, at most."""
-        if method not in _SCORED:
+        if method not in methods.SCORED:
             bodies = self._requests(text, method, samples, temperature, length, seed)
         elif self.echoes:
             bodies = [self._api.echo(text)]
@@ -413,15 +433,3 @@ def _checked(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InputError(f"url is {url!r}; it must be like 'http://localhost:8000/v1'.")
     return url.rstrip("/")
-
-
-def _check(method: str, samples: int, temperature: float, length: int, seed: int) -> None:
-    if method not in METHODS:
-        raise InputError(f"method is {method!r}; it must be one of {', '.join(METHODS)}.")
-    if samples < 1 or length < 1 or not 0 < temperature < math.inf:
-        raise InputError(
-            f"samples is {samples}, max_new_tokens {length} and temperature {temperature}; "
-            "they must be 1 or more, 1 or more, and above 0."
-        )
-    if seed < 0:
-        raise InputError(f"seed is {seed}; it must be 0 or more.")
