@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jsonargparse import auto_cli
 
 import geointerp as gi
+from geointerp.cli import study
 
 
 def with_country_names(places: Any) -> Any:
@@ -120,4 +120,4 @@ def finer_than_regions(
 
 
 if __name__ == "__main__":
-    auto_cli(finer_than_regions)
+    study(finer_than_regions)

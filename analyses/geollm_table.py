@@ -26,9 +26,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from jsonargparse import auto_cli
 
 import geointerp as gi
+from geointerp.cli import study
 
 
 def with_population(cities: Any, km: float = 25) -> Any:
@@ -119,4 +119,4 @@ def geollm_table(
 
 
 if __name__ == "__main__":
-    auto_cli(geollm_table)
+    study(geollm_table)

@@ -11,9 +11,9 @@ rating (see the column `mass`).
 from pathlib import Path
 
 import numpy as np
-from jsonargparse import auto_cli
 
 import geointerp as gi
+from geointerp.cli import study
 
 
 def rate_places(
@@ -55,4 +55,4 @@ def rate_places(
 
 
 if __name__ == "__main__":
-    auto_cli(rate_places)
+    study(rate_places)

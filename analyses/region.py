@@ -13,14 +13,15 @@ the nearby places: they follow the longest part of the prompt.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-from jsonargparse import auto_cli
 
 import geointerp as gi
+from geointerp.cli import study
+from geointerp.errors import InputError
 
 WAYS = {
     "as GeoLLM": (),
@@ -45,7 +46,7 @@ def region(
     language: str | None = None,
     truth: str | None = None,
     raster: str | None = None,
-    how: str = "sum",
+    how: Literal["sum", "mean"] | None = None,
     km: float = 5.0,
     log10: bool = True,
     sample: int = 500,
@@ -62,7 +63,8 @@ def region(
         language: Of the names, such as en.
         truth: A numeric column of the places.
         raster: Instead of a column, a GeoTIFF.
-        how: sum or mean of the raster around each place; a rate is never summed.
+        how: sum or mean of the raster around each place, to be said with it: a rate is never
+            summed.
         km: How far around.
         log10: Whether the logarithm of the truth is taken.
         sample: Number of places at most.
@@ -75,10 +77,10 @@ def region(
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     context = gi.geollm.OsmFile(osm, language=language)
-    west, south, east, north = context.extent
-    inside = context.places.cx[west:east, south:north]
-    points = inside if places is None else gi.places.load(places)
+    points = context.inside if places is None else gi.places.load(places)
     points = points.sample(min(sample, len(points)), random_state=seed)
+    if raster is not None and (truth is not None or how is None):
+        raise InputError("--raster needs --how, sum or mean, and no --truth beside it.")
     known = None
     if truth is not None:
         known = gi.geollm.truth.from_column(points, truth, log10=log10)
@@ -112,4 +114,4 @@ def region(
 
 
 if __name__ == "__main__":
-    auto_cli(region)
+    study(region)

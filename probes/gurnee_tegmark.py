@@ -20,9 +20,9 @@ import re
 from pathlib import Path
 
 import pandas as pd
-from jsonargparse import auto_cli
 
 import geointerp as gi
+from geointerp.cli import study
 
 PUBLISHED = {"Llama-2-7B": 0.881, "Llama-2-13B": 0.896, "Llama-2-70B": 0.911}
 
@@ -80,4 +80,4 @@ def gurnee_tegmark(
 
 
 if __name__ == "__main__":
-    auto_cli(gurnee_tegmark)
+    study(gurnee_tegmark)

@@ -13,9 +13,8 @@ reads .04 more [.037, .047]: most of it lies in a straight line, not all.
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import auto_cli
-
 import geointerp as gi
+from geointerp.cli import study
 
 
 def draw(readings: dict[str, Any], file: Path) -> None:
@@ -98,4 +97,4 @@ def how_is_it_held(
 
 
 if __name__ == "__main__":
-    auto_cli(how_is_it_held)
+    study(how_is_it_held)

@@ -15,9 +15,9 @@ home, .11 on other Latin names (their own probe: .17), and below 0 in Cyrillic, 
 from pathlib import Path
 
 import pandas as pd
-from jsonargparse import auto_cli
 
 import geointerp as gi
+from geointerp.cli import study
 
 
 def draw(whole: pd.DataFrame, file: Path) -> None:
@@ -95,4 +95,4 @@ def languages(
 
 
 if __name__ == "__main__":
-    auto_cli(languages)
+    study(languages)

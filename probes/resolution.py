@@ -12,9 +12,8 @@ blocks of 500 km held out six are, which is a resolution of 3,300 km. Its input 
 
 from pathlib import Path
 
-from jsonargparse import auto_cli
-
 import geointerp as gi
+from geointerp.cli import study
 
 
 def resolution(
@@ -69,4 +68,4 @@ def resolution(
 
 
 if __name__ == "__main__":
-    auto_cli(resolution)
+    study(resolution)

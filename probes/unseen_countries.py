@@ -15,9 +15,8 @@ least, but one that holds where there are places to learn it from.
 
 from pathlib import Path
 
-from jsonargparse import auto_cli
-
 import geointerp as gi
+from geointerp.cli import study
 
 
 def unseen_countries(
@@ -75,4 +74,4 @@ def unseen_countries(
 
 
 if __name__ == "__main__":
-    auto_cli(unseen_countries)
+    study(unseen_countries)

@@ -12,9 +12,8 @@ quarter with countries held out.
 
 from pathlib import Path
 
-from jsonargparse import auto_cli
-
 import geointerp as gi
+from geointerp.cli import study
 
 
 def where_is_it(
@@ -63,4 +62,4 @@ def where_is_it(
 
 
 if __name__ == "__main__":
-    auto_cli(where_is_it)
+    study(where_is_it)

@@ -15,9 +15,9 @@ Africa and the Americas.
 from pathlib import Path
 
 import pandas as pd
-from jsonargparse import auto_cli
 
 import geointerp as gi
+from geointerp.cli import study
 
 
 def draw(medians: pd.DataFrame, nearest: str, file: Path) -> None:
@@ -91,4 +91,4 @@ def which_names(
 
 
 if __name__ == "__main__":
-    auto_cli(which_names)
+    study(which_names)

@@ -19,10 +19,10 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import torch
-from jsonargparse import auto_cli
 
 import geointerp as gi
 from geointerp import hooks
+from geointerp.cli import study
 from geointerp.progress import track
 
 
@@ -131,4 +131,4 @@ def de_sabbata(
 
 
 if __name__ == "__main__":
-    auto_cli(de_sabbata)
+    study(de_sabbata)

@@ -13,9 +13,9 @@ seed, where a standard one explains .73, .81 and .87 and finds .88, .74 and .57 
 from pathlib import Path
 
 import numpy as np
-from jsonargparse import auto_cli
 
 import geointerp as gi
+from geointerp.cli import study
 
 
 def sweep(
@@ -77,4 +77,4 @@ def sweep(
 
 
 if __name__ == "__main__":
-    auto_cli(sweep)
+    study(sweep)

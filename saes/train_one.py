@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jsonargparse import auto_cli
 
 import geointerp as gi
+from geointerp.cli import study
 
 
 def draw(features: Any, some: list[str], file: Path) -> None:
@@ -81,4 +81,4 @@ def train_one(
 
 
 if __name__ == "__main__":
-    auto_cli(train_one)
+    study(train_one)

@@ -10,7 +10,10 @@ from geointerp.cli.features import write_atlas
 from geointerp.cli.probe import probe_layers
 from geointerp.cli.ratings import predict_ratings, score_ratings
 from geointerp.cli.saes import encode_places, sweep_saes, train_sae
+from geointerp.cli.shell import study
 from geointerp.cli.spatial import map_clusters, map_features, match_features
+
+__all__ = ["main", "study"]
 
 # functions are not called as the rooms are: the parser looks their names up in the package,
 # which would import the room

@@ -97,13 +97,18 @@ def predict_ratings(
         seed: Of the samples.
     """
     from geointerp import geollm, models
-    from geointerp import places as rooms
+    from geointerp import places as gazetteers
     from geointerp.geollm.ratings import methods
 
     check_seed(seed)
     new_csv(Path(out))
-    local = {"--chat": chat, "--answer": answer}
-    remote = {"--estimate": estimate, "--key": key, "--journal": journal, "--prices": prices}
+    local: dict[str, Any] = {"--chat": chat, "--answer": answer}
+    remote: dict[str, Any] = {
+        "--estimate": estimate,
+        "--key": key,
+        "--journal": journal,
+        "--prices": prices,
+    }
     remote |= {"--per-minute": per_minute}
     _check_together(local, remote, at_server=server is not None)
     if answer and not chat:
@@ -120,7 +125,7 @@ def predict_ratings(
         "countries": countries_of(countries),
         "limit": limit,
     }
-    found = rooms.load(places, **filters)
+    found = gazetteers.load(places, **filters)
     for column in found.columns.intersection(_RATED):
         raise InputError(
             f"{places}: it has a column '{column}', which the ratings add; rename or drop it."
@@ -153,7 +158,7 @@ def predict_ratings(
             print(f"{name}: {value}")
         return
     ratings = geollm.predict(loaded, asked, **options)
-    lon, lat = rooms.lon_lat(found)
+    lon, lat = gazetteers.lon_lat(found)
     table = found.drop(columns=found.geometry.name).assign(lon=lon, lat=lat)
     about = {
         "function": "geointerp.geollm.predict",
@@ -164,10 +169,14 @@ def predict_ratings(
         "task": task,
         **{name: value for name, value in options.items() if name != "chat"},
         "chat": chat,
+        "answer": answer,
+        "endpoint": endpoint if server is not None else None,
         "leave_out": leave_out,
         "instruction": instruction,
         "dtype": dtype,
-        "context": asked.attrs["attribution"],
+        "context": context,
+        "language": language,
+        "attribution": asked.attrs["attribution"],
     }
     artefacts.write_file(Path(out), table.join(ratings).join(asked).to_csv, "Ratings", about)
     print(ratings.describe().to_string())
@@ -242,6 +251,7 @@ def score_ratings(
     if not path.exists():
         raise InputError(f"{path}: there is no such file; `geointerp predict` writes it.")
     table = csv_of(path, index_col=False, keep_default_na=False, na_values=[""])
+    table = table.loc[:, ~table.columns.str.startswith("Unnamed: ")]
     rating, known = (numbers(table, column, path) for column in ("rating", truth))
     if log10:
         if (known <= 0).any():
@@ -251,6 +261,11 @@ def score_ratings(
         lon, lat = (numbers(table, column, path) for column in ("lon", "lat"))
         places = points(table, lon=lon, lat=lat)
         groups = [] if by == "all" else words(by)
+        for column in groups:
+            if column not in table.columns:
+                raise InputError(
+                    f"{path}: there is no column '{column}'; it has {', '.join(table)}."
+                )
         scores = geollm.scores(rating, known, places, by=groups, block_km=block_km, seed=seed)
         print(
             scores.to_json(orient="records", indent=2, double_precision=15)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, auto_cli
@@ -15,9 +17,6 @@ from geointerp.cli import helping, mistakes
 from geointerp.errors import InputError
 
 _NOISY = ("anndata", "httpx", "huggingface_hub", "matplotlib", "sae_lens", "transformers")
-
-# options that are true where they stand alone
-_FLAGS = ("--chat", "--estimate", "--json", "--trust_remote_code")
 
 
 def run(
@@ -42,8 +41,8 @@ def run(
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     warnings.filterwarnings("ignore", category=FutureWarning)
     helping.write_out(commands)
-    typed = list(_flagged(arguments)) or ["--help"]
-    try:
+    typed = list(_flagged(arguments, commands)) or ["--help"]
+    with _one_line():
         auto_cli(
             commands,
             args=typed,
@@ -53,6 +52,25 @@ def run(
             version=version,
             description=description,
         )
+
+
+def study(function: Callable[..., None]) -> None:
+    """Run a study with its parameters as options; bad input ends it in one line.
+
+    Parameters
+    ----------
+    function : callable
+        With typed parameters, told in its docstring.
+    """
+    with _one_line():
+        auto_cli(function)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """End with one line, and no traceback, where the input is wrong."""
+    try:
+        yield
     except InputError as error:
         _stop(str(error))
     except OSError as error:
@@ -80,13 +98,19 @@ def _parser_of(commands: dict[str, Any], arguments: list[str], epilog: str) -> t
     return Parser
 
 
-def _flagged(arguments: list[str]) -> Iterable[str]:
+def _flagged(arguments: list[str], commands: dict[str, Any]) -> Iterable[str]:
     """Arguments with underscores in options, as parameters have them, and "=true" after flags."""
+    flags = {
+        f"--{name}"
+        for _, command in helping.functions(commands)
+        for name, parameter in inspect.signature(command).parameters.items()
+        if parameter.default is False
+    }
     for part, after in zip(arguments, [*arguments[1:], ""], strict=False):
         option, equals, value = part.partition("=")
         if option.startswith("--"):
             option = "--" + option[2:].replace("-", "_")
-        alone = option in _FLAGS and not equals and after not in ("true", "false")
+        alone = option in flags and not equals and after not in ("true", "false")
         yield f"{option}=true" if alone else option + equals + value
 
 
