@@ -12,6 +12,8 @@ import geointerp as gi
 from geointerp import cli
 from geointerp.cli import ratings
 
+SERVER = ["--server=http://127.0.0.1:9/v1"]
+
 
 @pytest.fixture
 def csv(tmp_path):
@@ -37,7 +39,9 @@ def test_prompts_come_from_a_file_in_the_wanted_language(csv, osm, tmp_path):
         'Nearby Places:\n"\n0.0 km North: Old Village\n2.3 km West: Seedorf\n"\n\n'
         "GDP (On a Scale from 0.0 to 9.9): "
     )
-    assert card(tmp_path, "r.csv")["context"] == "© OpenStreetMap contributors, ODbL 1.0"
+    made = card(tmp_path, "r.csv")
+    assert made["attribution"] == "© OpenStreetMap contributors, ODbL 1.0"
+    assert (made["context"], made["language"], made["answer"]) == (str(osm), "en", "")
     assert set(table.columns) - {"name", "lon", "lat"} <= set(ratings._RATED)
 
 
@@ -68,11 +72,23 @@ def test_a_server_is_asked_once_and_its_answers_are_kept(csv, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--server=http://127.0.0.1:9/v1", "--chat"], "--chat is for a local model"),
+        ([*SERVER, "--chat"], "--chat is for a local model"),
         (["--estimate"], "--estimate is for a server; say which by --server."),
         (["--key=KEY"], "--key is for a server"),
         (["--journal=j.sqlite"], "--journal is for a server"),
-        (["--prices=[1]"], "--prices has 1 numbers; it must have two"),
+        (["--prices=1,2"], "--prices is for a server"),
+        ([*SERVER, "--prices=1,2"], "--prices is for --estimate"),
+        ([*SERVER, "--estimate", "--prices=1"], "--prices is 1; it must be two numbers"),
+        ([*SERVER, "--estimate", "--prices=-1,2"], "--prices is -1,2; prices are 0 or more."),
+        ([*SERVER, "--answer=My answer is "], "--answer is for a local model"),
+        ([*SERVER, "--key=NO_SUCH_KEY"], "the environment has no variable NO_SUCH_KEY"),
+        (["--answer=My answer is "], "--answer begins the assistant's answer in a chat"),
+        (["--per-minute=3"], "--per-minute is for a server"),
+        (["--method=mean"], "method is 'mean'; it must be one of"),
+        (["--instruction=zero-shoot"], "did you mean zero-shot?"),
+        (["--language=en"], "--language is for names in an OpenStreetMap file"),
+        (["--user-agent=me"], "--user-agent is for --context nominatim"),
+        (["--out=r.txt"], "r.txt: a table is written; the name must end in .csv."),
         (["--context=nominatim"], "--context nominatim needs --user-agent"),
         (["--context=none.osm.pbf"], "none.osm.pbf: there is no such file."),
         (["--context=none.csv"], "no such file"),
@@ -80,16 +96,51 @@ def test_a_server_is_asked_once_and_its_answers_are_kept(csv, tmp_path, capsys):
         (["--seed=-1"], "seed is -1"),
     ],
 )
-def test_what_predict_refuses(csv, tmp_path, capsys, options, said):
+def test_what_predict_refuses(csv, tmp_path, capsys, monkeypatch, options, said):
+    never_asked(monkeypatch)
     out = tmp_path / "r.csv"
     assert said in fails(capsys, "predict", "none", csv, "--task=X", "--out", out, *options)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["p.csv"]
 
 
+def never_asked(monkeypatch):
+    """What is refused is refused before the places are looked up, which may take hours."""
+
+    def asked(*_, **__):
+        raise AssertionError("the context was asked")
+
+    for name in ("address", "nearby"):
+        monkeypatch.setattr(gi.geollm.Gazetteer, name, asked)
+
+
+def test_a_model_without_a_chat_template_is_refused_at_once(csv, capsys, monkeypatch):
+    never_asked(monkeypatch)
+    assert "no chat template" in fails(capsys, "predict", "toponym", csv, "--task=X", "--chat")
+
+
+def test_a_region_is_scored_over_smaller_blocks(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    lon, lat = rng.uniform(9.4, 9.7, 60), rng.uniform(47, 47.3, 60)
+    table = pd.DataFrame({"rating": lon * 10 % 9, "truth": lon, "lon": lon, "lat": lat})
+    path = tmp_path / "r.csv"
+    table.to_csv(path, index=False)
+    command = ["score", path, "--truth=truth", "--by=all"]
+    said = fails(capsys, *command)
+    assert "lie in 1 block(s) of 500 km" in said
+    km = said.split("smaller, of ")[1].split()[0]
+    cli.main([*map(str, command), "--json", "--block-km", km])
+    told = pd.DataFrame(json.loads(capsys.readouterr().out))
+    assert told["split"].tolist() == ["random", f"block {km} km"]
+    assert (told["n_blocks"] >= 10).all()
+    assert told["spearman_low"].notna().all()
+    said = fails(capsys, "score", path, "--truth=truth", "--by=distrct")
+    assert said.endswith("there is no column 'distrct'; it has rating, truth, lon, lat.")
+
+
 def test_scores_as_json(tmp_path, capsys):
     path = tmp_path / "r.csv"
     path.write_text("place,rating,population\na,1.0,10\nb,2.0,100\nc,3.0,1000\nd,,5\n")
-    cli.main(["score", str(path), "--truth=population", "--log10=true", "--json"])
+    cli.main(["score", str(path), "--truth=population", "--log10", "--json"])
     told = json.loads(capsys.readouterr().out)
     assert (told["n"], told["n_missing"], told["spearman"]) == (3, 1, pytest.approx(1))
 

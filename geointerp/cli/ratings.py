@@ -98,6 +98,7 @@ def predict_ratings(
     """
     from geointerp import geollm, models
     from geointerp import places as gazetteers
+    from geointerp.geollm.prompting import templates
     from geointerp.geollm.ratings import methods
 
     check_seed(seed)
@@ -119,6 +120,7 @@ def predict_ratings(
     options: dict[str, Any] = {"method": method, "seed": seed, "samples": samples}
     options |= {"temperature": temperature, "max_new_tokens": max_new_tokens}
     methods.check(**options)
+    templates.without(words(leave_out))
     before = _instruction(instruction)
     filters: dict[str, Any] = {
         "min_population": min_population,
