@@ -134,7 +134,7 @@ def test_a_region_is_scored_over_smaller_blocks(tmp_path, capsys):
     assert (told["n_blocks"] >= 10).all()
     assert told["spearman_low"].notna().all()
     said = fails(capsys, "score", path, "--truth=truth", "--by=distrct")
-    assert said.endswith("there is no column 'distrct'; it has rating, truth, lon, lat.")
+    assert said.strip().endswith("there is no column 'distrct'; it has rating, truth, lon, lat.")
 
 
 def test_scores_as_json(tmp_path, capsys):
