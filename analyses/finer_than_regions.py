@@ -16,7 +16,6 @@ from typing import Any
 import pandas as pd
 
 import geointerp as gi
-from geointerp.cli import study
 
 
 def with_country_names(places: Any) -> Any:
@@ -120,4 +119,4 @@ def finer_than_regions(
 
 
 if __name__ == "__main__":
-    study(finer_than_regions)
+    gi.cli.study(finer_than_regions)

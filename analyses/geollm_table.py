@@ -21,6 +21,7 @@ takes most of an hour on one core; `--finetuning none` leaves it out.
 """
 
 import logging
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,23 +29,27 @@ import numpy as np
 import pandas as pd
 
 import geointerp as gi
-from geointerp.cli import study
+
+KM = 25.0  # around each city, whose people are the truth
 
 
-def with_population(cities: Any, km: float = 25) -> Any:
+def with_population(cities: Any) -> Any:
     """Cities with log10 of the summed population of all GeoNames cities around each."""
     # suburbs that GeoNames lists by themselves count beside their city
     everyone = gi.places.load("geonames", min_population=500)
-    options = {"column": "population", "how": "sum", "km": km}
+    options = {"column": "population", "how": "sum", "km": KM}
     around = gi.geollm.truth.from_points(cities, everyone, **options)
     return cities.assign(log10_population_25_km=np.log10(around))
 
 
-def zero_shot(model: Any, prompts: pd.DataFrame, file: Path) -> pd.Series:
-    """The model's own ratings, kept in a file."""
+def zero_shot(model: Any, prompts: pd.DataFrame, folder: Path) -> pd.Series:
+    """The model's own ratings, kept in a file of this model and these prompts."""
+    asked = [model.fingerprint(), *prompts["prompt"]]
+    file = folder / f"zero_shot-{sha256(repr(asked).encode()).hexdigest()[:16]}.csv"
     if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        gi.geollm.predict(model, prompts).to_csv(file)
+        folder.mkdir(parents=True, exist_ok=True)
+        gi.geollm.predict(model, prompts).to_csv(file.with_suffix(".partial"))
+        file.with_suffix(".partial").replace(file)
     return pd.Series(pd.read_csv(file)["rating"].to_numpy(), index=prompts.index)
 
 
@@ -87,14 +92,15 @@ def geollm_table(
     table = table.sample(min(sample, len(table)), random_state=seed)
     if places == "geonames":
         table = with_population(table)
-    blocks = gi.probes.BlockKFold(block_km, seed=seed)
+    # no place is learnt from whose 25 km share people with a held-out one's
+    blocks = gi.probes.BlockKFold(block_km, buffer_km=2 * KM, seed=seed)
     cv = {"random": gi.probes.RandomKFold(seed=seed), f"block {block_km:g} km": blocks}
     context = gi.geollm.Gazetteer()
     rows: dict[tuple[str, str], pd.Series] = {}
     for number, (task, column) in enumerate(tasks.items()):
         own, truth = folder / f"task{number}", table[column]
         prompts = gi.geollm.prompts(table, task=task, context=context)
-        methods: dict[str, Any] = {"zero-shot": zero_shot(loaded, prompts, own / "zero_shot.csv")}
+        methods: dict[str, Any] = {"zero-shot": zero_shot(loaded, prompts, own)}
         methods |= gi.geollm.baselines(table, prompts, context=context, model=loaded, seed=seed)
         if finetuning != "none":
             steps: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate}
@@ -119,4 +125,4 @@ def geollm_table(
 
 
 if __name__ == "__main__":
-    study(geollm_table)
+    gi.cli.study(geollm_table)

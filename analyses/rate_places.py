@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 import geointerp as gi
-from geointerp.cli import study
 
 
 def rate_places(
@@ -55,4 +54,4 @@ def rate_places(
 
 
 if __name__ == "__main__":
-    study(rate_places)
+    gi.cli.study(rate_places)

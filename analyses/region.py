@@ -20,8 +20,6 @@ import numpy as np
 import pandas as pd
 
 import geointerp as gi
-from geointerp.cli import study
-from geointerp.errors import InputError
 
 WAYS = {
     "as GeoLLM": (),
@@ -80,7 +78,7 @@ def region(
     points = context.inside if places is None else gi.places.load(places)
     points = points.sample(min(sample, len(points)), random_state=seed)
     if raster is not None and (truth is not None or how is None):
-        raise InputError("--raster needs --how, sum or mean, and no --truth beside it.")
+        raise gi.errors.InputError("--raster needs --how, sum or mean, and no --truth beside it.")
     known = None
     if truth is not None:
         known = gi.geollm.truth.from_column(points, truth, log10=log10)
@@ -114,4 +112,4 @@ def region(
 
 
 if __name__ == "__main__":
-    study(region)
+    gi.cli.study(region)

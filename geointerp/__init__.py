@@ -16,6 +16,7 @@ _ROOMS = (
     "activations",
     "atlas",
     "cards",
+    "cli",
     "demo",
     "errors",
     "geonames",

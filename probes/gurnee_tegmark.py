@@ -22,7 +22,6 @@ from pathlib import Path
 import pandas as pd
 
 import geointerp as gi
-from geointerp.cli import study
 
 PUBLISHED = {"Llama-2-7B": 0.881, "Llama-2-13B": 0.896, "Llama-2-70B": 0.911}
 
@@ -80,4 +79,4 @@ def gurnee_tegmark(
 
 
 if __name__ == "__main__":
-    study(gurnee_tegmark)
+    gi.cli.study(gurnee_tegmark)

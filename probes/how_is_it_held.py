@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import geointerp as gi
-from geointerp.cli import study
 
 
 def draw(readings: dict[str, Any], file: Path) -> None:
@@ -97,4 +96,4 @@ def how_is_it_held(
 
 
 if __name__ == "__main__":
-    study(how_is_it_held)
+    gi.cli.study(how_is_it_held)

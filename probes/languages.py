@@ -17,7 +17,6 @@ from pathlib import Path
 import pandas as pd
 
 import geointerp as gi
-from geointerp.cli import study
 
 
 def draw(whole: pd.DataFrame, file: Path) -> None:
@@ -95,4 +94,4 @@ def languages(
 
 
 if __name__ == "__main__":
-    study(languages)
+    gi.cli.study(languages)

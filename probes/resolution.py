@@ -13,7 +13,6 @@ blocks of 500 km held out six are, which is a resolution of 3,300 km. Its input 
 from pathlib import Path
 
 import geointerp as gi
-from geointerp.cli import study
 
 
 def resolution(
@@ -68,4 +67,4 @@ def resolution(
 
 
 if __name__ == "__main__":
-    study(resolution)
+    gi.cli.study(resolution)

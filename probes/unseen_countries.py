@@ -16,7 +16,6 @@ least, but one that holds where there are places to learn it from.
 from pathlib import Path
 
 import geointerp as gi
-from geointerp.cli import study
 
 
 def unseen_countries(
@@ -74,4 +73,4 @@ def unseen_countries(
 
 
 if __name__ == "__main__":
-    study(unseen_countries)
+    gi.cli.study(unseen_countries)

@@ -13,7 +13,6 @@ quarter with countries held out.
 from pathlib import Path
 
 import geointerp as gi
-from geointerp.cli import study
 
 
 def where_is_it(
@@ -62,4 +61,4 @@ def where_is_it(
 
 
 if __name__ == "__main__":
-    study(where_is_it)
+    gi.cli.study(where_is_it)

@@ -17,7 +17,6 @@ from pathlib import Path
 import pandas as pd
 
 import geointerp as gi
-from geointerp.cli import study
 
 
 def draw(medians: pd.DataFrame, nearest: str, file: Path) -> None:
@@ -91,4 +90,4 @@ def which_names(
 
 
 if __name__ == "__main__":
-    study(which_names)
+    gi.cli.study(which_names)

@@ -22,7 +22,6 @@ import torch
 
 import geointerp as gi
 from geointerp import hooks
-from geointerp.cli import study
 from geointerp.progress import track
 
 
@@ -131,4 +130,4 @@ def de_sabbata(
 
 
 if __name__ == "__main__":
-    study(de_sabbata)
+    gi.cli.study(de_sabbata)

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 import geointerp as gi
-from geointerp.cli import study
 
 
 def sweep(
@@ -77,4 +76,4 @@ def sweep(
 
 
 if __name__ == "__main__":
-    study(sweep)
+    gi.cli.study(sweep)

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 import geointerp as gi
-from geointerp.cli import study
 
 
 def draw(features: Any, some: list[str], file: Path) -> None:
@@ -81,4 +80,4 @@ def train_one(
 
 
 if __name__ == "__main__":
-    study(train_one)
+    gi.cli.study(train_one)
