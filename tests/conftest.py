@@ -1,5 +1,6 @@
 """What several tests share: places, the embedded model, and tiny models of random weights."""
 
+import filecmp
 import os
 
 # read when transformers is imported
@@ -105,6 +106,13 @@ def model(request, toponym):
 @pytest.fixture
 def gpt2(toponym):
     return tiny("gpt2", toponym.tokenizer)
+
+
+def same_tree(a, b):
+    """Whether two folders hold the same files, byte by byte."""
+    files = sorted(p.relative_to(a) for p in a.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(b) for p in b.rglob("*") if p.is_file())
+    return all(filecmp.cmp(a / p, b / p, shallow=False) for p in files)
 
 
 def synthetic_acts(n=300, layers=2, hidden=12, noise=0.1, seed=0):
