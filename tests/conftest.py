@@ -29,6 +29,22 @@ settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 
+# the longest first, as a worker that is given one of them last would leave the other idle
+LONGEST = [
+    "test_notebooks",
+    "test_saes_training",
+    "test_studies",
+    "test_docs",
+    "test_atlas_browser",
+    "test_processes",
+]
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
+
 @pytest.fixture(scope="session")
 def toponym():
     return gi.models.load("toponym", device="cpu")
