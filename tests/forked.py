@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import socket
 import time
-import traceback
 
 _FORKSERVER = multiprocessing.get_context("forkserver")
 _HEAVY = [
@@ -70,7 +69,7 @@ def _do(launched, log, work, arguments):
     try:
         work(*arguments)
     except BaseException:
-        log.open("a").write(traceback.format_exc())
+        logging.exception("it broke off")
         raise
 
 
