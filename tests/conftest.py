@@ -1,5 +1,6 @@
 """What several tests share: places, the embedded model, and tiny models of random weights."""
 
+import filecmp
 import os
 
 # read when transformers is imported
@@ -26,6 +27,22 @@ import geointerp as gi
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+# the longest first, as a worker that is given one of them last would leave the other idle
+LONGEST = [
+    "test_notebooks",
+    "test_saes_training",
+    "test_studies",
+    "test_docs",
+    "test_atlas_browser",
+    "test_processes",
+]
+
+
+def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")
@@ -105,6 +122,13 @@ def model(request, toponym):
 @pytest.fixture
 def gpt2(toponym):
     return tiny("gpt2", toponym.tokenizer)
+
+
+def same_tree(a, b):
+    """Whether two folders hold the same files, byte by byte."""
+    files = sorted(p.relative_to(a) for p in a.rglob("*") if p.is_file())
+    assert files == sorted(p.relative_to(b) for p in b.rglob("*") if p.is_file())
+    return all(filecmp.cmp(a / p, b / p, shallow=False) for p in files)
 
 
 def synthetic_acts(n=300, layers=2, hidden=12, noise=0.1, seed=0):

@@ -1,16 +1,13 @@
-import filecmp
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import same_tree
 
 import geointerp as gi
 from geointerp import prompts, store
@@ -405,173 +402,6 @@ def test_no_store_there(tmp_path):
     (tmp_path / "x.zarr.partial").mkdir()
     with pytest.raises(InputError, match="its capture was interrupted"):
         gi.activations.open(tmp_path / "x.zarr")
-
-
-def same_tree(a: Path, b: Path) -> bool:
-    files = sorted(p.relative_to(a) for p in a.rglob("*") if p.is_file())
-    assert files == sorted(p.relative_to(b) for p in b.rglob("*") if p.is_file())
-    return all(filecmp.cmp(a / p, b / p, shallow=False) for p in files)
-
-
-# one process that has imported everything forks those that do the work
-START = """
-import os, random, shutil, signal, socket, sys, time, traceback
-import accelerate, geopandas, torch, transformers, xarray, zarr
-import geointerp as gi
-from geointerp import activations, models, store
-folder, processes, trials, seed = sys.argv[1], *map(int, sys.argv[2:])
-torch.set_num_threads(1)
-activations._BLOCK_BYTES = 1
-places = gi.places.load("geonames", limit=400)
-
-def start(out):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    children = []
-    for rank in range(processes):
-        child = os.fork()
-        if child:
-            children.append(child)
-            continue
-        try:
-            if processes > 1:
-                os.environ.update(
-                    WORLD_SIZE=str(processes), RANK=str(rank), LOCAL_RANK=str(rank),
-                    MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
-                )
-            gi.activations.capture(models.load("toponym", device="cpu"), places, out=out)
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    return children
-
-def ends(children):
-    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
-
-"""
-
-KILLS = (
-    START
-    + """
-def until(path):
-    while not os.path.exists(path):
-        time.sleep(0.001)
-    return time.monotonic()
-
-children = start(folder + "/whole.zarr")
-began = until(folder + "/whole.zarr.partial")
-length = until(folder + "/whole.zarr") - began
-assert ends(children) == [0] * processes
-random.seed(seed)
-for trial in range(trials):
-    out = f"{folder}/{trial}.zarr"
-    kills = 0
-    while kills < 2:  # the second time it is killed while it goes on
-        children = start(out)
-        until(out + ".partial")
-        time.sleep(random.random() * length)
-        for child in children:
-            os.kill(child, signal.SIGKILL)
-        ends(children)
-        if os.path.exists(out):  # too late
-            shutil.rmtree(out)
-            kills, length = 0, 0.8 * length
-        else:
-            kills += 1
-    chunks = sum(len(files) for _, _, files in os.walk(out + ".partial/activations"))
-    print(trial, chunks, "files were written when it was killed", flush=True)
-    assert ends(start(out)) == [0] * processes
-"""
-)
-
-SHARES = (
-    START
-    + """
-write = store.Store.write
-
-def told(filled, block, values):
-    os.write(1, f"{os.getpid()} {block.number}\\n".encode())
-    write(filled, block, values)
-
-out = folder + "/some.zarr"
-assert ends(start(folder + "/whole.zarr")) == [0] * processes
-shutil.copytree(folder + "/whole.zarr", out)
-# those that the second of two processes made
-for number in range(1, 25, 2):
-    shutil.rmtree(f"{out}/activations/c/0/{number}")
-store.Store.write = told
-assert ends(start(out)) == [0] * processes
-"""
-)
-
-
-def kill_and_go_on(tmp_path, processes, trials, seed=0):
-    script = tmp_path / "kills.py"
-    script.write_text(KILLS)
-    done = subprocess.run(
-        [sys.executable, script, tmp_path, str(processes), str(trials), str(seed)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    for trial in range(trials):
-        assert same_tree(tmp_path / "whole.zarr", tmp_path / f"{trial}.zarr"), trial
-    written = [int(line.split()[1]) for line in done.stdout.splitlines()]
-    # kills that came when nothing, or everything, was done would show nothing
-    assert len({count for count in written if count}) > trials // 4
-    return tmp_path / "whole.zarr"
-
-
-@pytest.mark.parametrize("processes", [1, 2])
-def test_killed_and_started_again(tmp_path, processes):
-    kill_and_go_on(tmp_path, processes, trials=2)
-
-
-@pytest.mark.long
-def test_killed_twenty_times_with_one_process_and_with_two(tmp_path):
-    stores = []
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        folder.mkdir()
-        stores.append(kill_and_go_on(folder, processes, trials=20, seed=processes))
-    assert same_tree(*stores)
-
-
-def test_two_processes_give_the_store_of_one(tmp_path):
-    stores = []
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
-        folder.mkdir()
-        script = folder / "kills.py"
-        script.write_text(KILLS)
-        subprocess.run(
-            [sys.executable, script, folder, str(processes), "0", "0"],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            check=True,
-        )
-        stores.append(folder / "whole.zarr")
-    assert same_tree(*stores)
-
-
-def test_two_processes_share_what_is_left_by_one(tmp_path):
-    script = tmp_path / "shares.py"
-    script.write_text(SHARES)
-    done = subprocess.run(
-        [sys.executable, script, tmp_path, "2", "0", "0"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    written = {}
-    for line in done.stdout.splitlines():
-        process, number = line.split()
-        written.setdefault(process, []).append(int(number))
-    assert sorted(written.values()) == [list(range(1, 25, 4)), list(range(3, 25, 4))]
-    assert same_tree(tmp_path / "whole.zarr", tmp_path / "some.zarr")
 
 
 def test_an_empty_folder_is_filled(gpt2, few, tmp_path):

@@ -442,35 +442,41 @@ def test_by_keys_alone(reader, made):
     tab.page.wait_for_selector("#view-places:not([hidden])")
 
 
-def test_the_views_that_can_be_seen_can_be_read(reader, made, pictures):
+@pytest.mark.parametrize(
+    ("scheme", "width", "height"),
+    [
+        ("light", 1280, 900),
+        ("dark", 1280, 900),
+        ("light", 360, 700),
+        # what is dark sets colours, what is narrow sizes: each is seen above
+        pytest.param("dark", 360, 700, marks=pytest.mark.long),
+    ],
+)
+def test_the_views_that_can_be_seen_can_be_read(reader, made, pictures, scheme, width, height):
     """axe-core finds nothing serious or critical in any view, light, dark or narrow."""
     from axe_playwright_python.sync_playwright import Axe
 
     views = ["#overview", "#features", "#feature=0", "#place=1008", "#places", "#ratings", "#cards"]
-    wide, narrow = {"width": 1280, "height": 900}, {"width": 360, "height": 700}
-    for scheme, size in (("light", wide), ("dark", wide), ("light", narrow), ("dark", narrow)):
-        tab = reader(color_scheme=scheme, viewport=size)
-        for view in views:
-            tab.follow(view)
-            if view == "#overview":
-                tab.page.wait_for_selector("#cards .card")
-                tab.page.evaluate(
-                    "document.querySelectorAll('details').forEach((d) => d.open = true)"
-                )
-            if view == "#features":
-                tab.page.evaluate("document.getElementById('filters').open = true")
-            name = re.sub(r"\W+", "-", view).strip("-")
-            tab.page.screenshot(path=pictures / f"{name}-{scheme}-{size['width']}.png")
-            # nothing is wider than the window
-            wide_ones = tab.page.evaluate("document.documentElement.scrollWidth - innerWidth")
-            assert wide_ones <= 0, (view, size)
-            found = Axe().run(tab.page).response["violations"]
-            bad = [
-                (each["id"], each["nodes"][0]["html"][:200], each["nodes"][0]["failureSummary"])
-                for each in found
-                if each["impact"] in ("serious", "critical")
-            ]
-            assert bad == [], (view, scheme, size["width"])
+    tab = reader(color_scheme=scheme, viewport={"width": width, "height": height})
+    for view in views:
+        tab.follow(view)
+        if view == "#overview":
+            tab.page.wait_for_selector("#cards .card")
+            tab.page.evaluate("document.querySelectorAll('details').forEach((d) => d.open = true)")
+        if view == "#features":
+            tab.page.evaluate("document.getElementById('filters').open = true")
+        name = re.sub(r"\W+", "-", view).strip("-")
+        tab.page.screenshot(path=pictures / f"{name}-{scheme}-{width}.png")
+        # nothing is wider than the window
+        wide_ones = tab.page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert wide_ones <= 0, view
+        found = Axe().run(tab.page).response["violations"]
+        bad = [
+            (each["id"], each["nodes"][0]["html"][:200], each["nodes"][0]["failureSummary"])
+            for each in found
+            if each["impact"] in ("serious", "critical")
+        ]
+        assert bad == [], view
 
 
 def test_the_maps_are_dark_in_the_dark(reader):

@@ -6,7 +6,7 @@ import numpy as np
 import osm_files
 import pandas as pd
 import pytest
-from test_cli import card, fails
+from cli_helpers import card, fails
 
 import geointerp as gi
 from geointerp import cli
@@ -135,6 +135,47 @@ def test_a_region_is_scored_over_smaller_blocks(tmp_path, capsys):
     assert told["spearman_low"].notna().all()
     said = fails(capsys, "score", path, "--truth=truth", "--by=distrct")
     assert said.strip().endswith("there is no column 'distrct'; it has rating, truth, lon, lat.")
+
+
+@pytest.mark.parametrize("column", ratings._RATED)
+def test_ratings_take_no_column_of_the_places(tmp_path, capsys, column):
+    path = tmp_path / "p.csv"
+    path.write_text(f"name,lat,lon,{column}\nLima,-12,-77,1\n")
+    said = fails(capsys, "predict", "none", path, "--task=X", "--out", tmp_path / "r.csv")
+    assert f"it has a column '{column}', which the ratings add" in said
+
+
+def test_predict_adds_what_it_says(tmp_path, capsys, monkeypatch):
+    path, out = tmp_path / "p.csv", tmp_path / "r.csv"
+    path.write_text("name,lat,lon\n1770,-24,152\n")
+    monkeypatch.setattr(gi.geollm.Gazetteer, "attribution", "nobody")
+    cli.main(["predict", "toponym", str(path), "--task=Population", "--out", str(out)])
+    table = pd.read_csv(out, index_col=0)
+    added = ["rating", "mode", "entropy", "mass", "prompt", "address", "n_nearby"]
+    assert table.columns.tolist() == ["name", "lon", "lat", *added]
+    assert set(added) <= set(ratings._RATED)
+    made = card(tmp_path, "r.csv")
+    assert (made["model"], made["places"], made["task"]) == ("toponym", str(path), "Population")
+    assert (made["context"], made["attribution"]) == ("gazetteer", "nobody")
+
+
+def test_scores(tmp_path, capsys):
+    path = tmp_path / "r.csv"
+    path.write_text("place,rating,name,truth\n0,1,a,1\n1,2,b,\n2,3,c,10\n3,3.5,d,100\n")
+    cli.main(["score", str(path), "--truth=truth", "--log10=true"])
+    said = capsys.readouterr().out.splitlines()
+    assert said[:3] == ["n: 3", "n_missing: 1", "spearman: 1"]
+    score = ["score", path]
+    assert "no column 'x'; it has place, rating, name, truth" in fails(capsys, *score, "--truth=x")
+    said = fails(capsys, *score, "--truth=name")
+    assert "r.csv: column 'name' is not numeric; it holds 'a'." in said
+    path.write_text("place,rating,truth\n0,1,-1\n")
+    assert "0 or less" in fails(capsys, *score, "--truth=truth", "--log10=true")
+    path.write_text("place,rating,truth\n0,high,1\n")
+    assert "column 'rating' is not numeric" in fails(capsys, *score, "--truth=truth")
+    path.write_text("")
+    assert "not a readable .csv file" in fails(capsys, *score, "--truth=truth")
+    assert "Is a directory" in fails(capsys, "score", tmp_path, "--truth=truth")
 
 
 def test_scores_as_json(tmp_path, capsys):

@@ -1,13 +1,7 @@
 import itertools
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from conftest import synthetic_acts
@@ -141,46 +135,6 @@ def test_a_run_that_broke_off_goes_on_to_the_same_bits(architecture, tmp_path, m
         assert one == other
     # nothing is left but the autoencoders
     assert sorted(p.name for p in tmp_path.iterdir()) == ["sae", "whole"]
-
-
-def test_a_killed_run_goes_on_to_the_same_bits(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
-        textwrap.dedent("""
-        import logging, sys
-        import numpy as np
-        import geointerp as gi
-        from geointerp.saes import training
-
-        logging.basicConfig()
-        training._CHECKPOINT = 50
-        values = np.random.default_rng(0).normal(size=(3000, 16)).astype(np.float32)
-        gi.saes.train(values, width=64, k=4, steps=2000, batch=256, out=sys.argv[1])
-        """)
-    )
-    run = [sys.executable, str(script)]
-    subprocess.run([*run, str(tmp_path / "whole")], check=True, capture_output=True)
-    killed = 0
-    for _ in range(2):
-        process = subprocess.Popen([*run, str(tmp_path / "sae")], stderr=subprocess.PIPE)
-        before = (tmp_path / "sae.checkpoint").exists() and seen(tmp_path)
-        while process.poll() is None and seen(tmp_path) == before:
-            time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
-        process.stderr.close()
-    assert killed == 2
-    done = subprocess.run([*run, str(tmp_path / "sae")], check=True, capture_output=True, text=True)
-    assert "going on from step" in done.stderr
-    one, other = (
-        (tmp_path / out / "sae_weights.safetensors").read_bytes() for out in ("whole", "sae")
-    )
-    assert one == other
-
-
-def seen(folder):
-    path = folder / "sae.checkpoint"
-    return path.stat().st_mtime_ns if path.exists() else False
 
 
 def test_a_checkpoint_is_of_one_run_alone(tmp_path, monkeypatch):
@@ -395,45 +349,6 @@ def test_dead_latents_are_revived(monkeypatch):
         alive.append(int((sae.encode(torch.from_numpy(values))[:, 32:] > 0).any(0).sum()))
     assert alive[0] > 10
     assert alive[1] == 0
-
-
-def test_two_processes_train_one_autoencoder(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(
-        textwrap.dedent("""
-        import sys
-        import numpy as np
-        import geointerp as gi
-
-        random = np.random.default_rng(0)
-        values = random.normal(size=(600, 16)) @ random.normal(size=(16, 16))
-        gi.saes.sweep(
-            values.astype(np.float32), architectures=["topk", "batchtopk", "standard"],
-            widths=[32], ks=[4], steps=30, batch=101, out=sys.argv[1],
-        )
-        assert gi.saes.train(values, width=8, k=2, steps=2).cfg.d_sae == 8
-        """)
-    )
-    alone = [sys.executable, str(script), str(tmp_path / "one")]
-    subprocess.run(alone, check=True, capture_output=True)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
-    subprocess.run([*launch, str(script), str(tmp_path / "two")], check=True, capture_output=True)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "script.py", "two"]
-    tables = [
-        pd.read_csv(tmp_path / name / "sweep.csv", index_col="sae") for name in ("one", "two")
-    ]
-    np.testing.assert_allclose(tables[0]["l0"], tables[1]["l0"], rtol=0.1)
-    for sae in tables[0].index:
-        one, two = (
-            load_file(tmp_path / name / sae / "sae_weights.safetensors") for name in ("one", "two")
-        )
-        for name in one:
-            if "batchtopk" in sae:
-                # each process takes the largest of its own rows
-                flat = one[name].flatten(), two[name].flatten()
-                assert torch.nn.functional.cosine_similarity(*flat, dim=0) > 0.95
-            else:
-                torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-4)
 
 
 def test_a_sweep_that_broke_off_goes_on(tmp_path, monkeypatch):
