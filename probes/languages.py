@@ -31,7 +31,7 @@ def draw(whole: pd.DataFrame, file: Path) -> None:
     for number, (probe, rows) in enumerate(probes):
         at = [place + (number - (len(probes) - 1) / 2) / 8 for place in range(len(rows))]
         reach = (rows["r2"] - rows["low"], rows["high"] - rows["r2"])
-        ax.errorbar(at, rows["r2"], reach, fmt="o", capsize=2, label=probe)
+        ax.errorbar(at, rows["r2"], reach, fmt="osD^v"[number], capsize=2, label=probe)
     ax.set_xticks(range(whole["names"].nunique()), whole["names"].unique())
     ax.axhline(0, color="#888", linewidth=0.8)
     ax.set(xlabel="names in this script", ylabel="R²")
