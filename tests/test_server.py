@@ -673,6 +673,18 @@ def test_whether_a_chat_goes_on_is_always_found_out(texts, split):
         assert len(log) == 2
 
 
+def test_an_estimate_counts_a_probe_that_is_yet_to_come():
+    with serving(Speaker(SPOKEN, list, "chat")) as (url, log):
+        server = gi.geollm.Server(url, "m", continues=True)
+        server.predict(pd.Series(["one", "other"]))
+        assert server.estimate(pd.Series(["one", "other"])).requests == 0
+        before = len(log)
+        assert server.estimate(pd.Series(["other"])).requests >= 1
+        server.predict(pd.Series(["other"]))
+        assert len(log) == before + 1, "the other's walk is kept, but it was not the first"
+        assert server.estimate(pd.Series(["other"])).requests == 0
+
+
 def test_an_answer_that_ends_at_once_is_not_taken_for_one_without_log_probabilities():
     def answer(request):
         begun = "".join(m["content"] for m in request.body["messages"][1:])
