@@ -5,7 +5,9 @@ import json
 import math
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager, suppress
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -16,6 +18,7 @@ class Request(NamedTuple):
     path: str
     authorization: str | None
     body: dict
+    headers: Mapping = MappingProxyType({})
 
     @property
     def prompt(self):
@@ -60,7 +63,8 @@ def serving(answer):
         def do_POST(self):
             now = time.monotonic()
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            request = Request(now, self.path, self.headers.get("Authorization"), body)
+            key = self.headers.get("Authorization")
+            request = Request(now, self.path, key, body, dict(self.headers))
             log.append(request)
             reply = answer(request)
             self.close_connection = reply is None or reply.claims is not None
@@ -130,12 +134,14 @@ class Speaker:
         return say("".join(token for token, _ in steps), logprobs=self.write(steps))
 
     def after(self, begun):
-        """Tokens that come after a beginning, if tokens end where it ends."""
+        """Tokens that come after a beginning, or what is left of one in which it ends."""
         found = {}
         for tokens, p in self.answers:
             for i in range(len(tokens)):
-                if "".join(tokens[:i]) == begun:
-                    found[tokens[i]] = found.get(tokens[i], 0) + p
+                before, whole = "".join(tokens[:i]), "".join(tokens[: i + 1])
+                if before == begun or (before < begun < whole and whole.startswith(begun)):
+                    after = whole[len(begun) :]
+                    found[after] = found.get(after, 0) + p
         total = sum(found.values())
         return {token: p / total for token, p in found.items()}
 

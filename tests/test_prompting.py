@@ -103,6 +103,13 @@ def test_an_empty_task_is_refused(task):
         gi.geollm.prompts(points((1, 2)), task=task, context=Told((), []))
 
 
+@pytest.mark.parametrize("context", ["li.osm.pbf", None, gi.geollm.Gazetteer])
+def test_what_is_no_context_is_refused(context):
+    told = rf"^context is a {type(context).__name__}; it must be a Context, such as OsmFile\('"
+    with pytest.raises(InputError, match=told):
+        gi.geollm.prompts(points((1, 2)), task="GDP", context=context)
+
+
 def test_places_without_a_crs_or_rows_are_refused():
     bare = points((1, 2)).set_crs(None, allow_override=True)
     with pytest.raises(InputError, match="CRS"):

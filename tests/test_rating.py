@@ -60,6 +60,23 @@ def test_bad_questions_are_refused(prompts, options, message):
         gi.geollm.predict(random_model("llama", tokenizer("split")), prompts, **options)
 
 
+@pytest.mark.parametrize("method", ["expectation", "greedy"])
+def test_a_name_is_no_model(method):
+    told = (
+        r"the model is a str; it must be loaded, as by geointerp\.models\.load, or a geollm\.Server"
+    )
+    with pytest.raises(InputError, match=told):
+        gi.geollm.predict("toponym", pd.Series(["a: "]), method=method)
+
+
+def test_a_server_has_a_distribution_of_its_own():
+    server = gi.geollm.Server("http://127.0.0.1:1/v1", "m")
+    with pytest.raises(
+        InputError, match="the model is a Server, which has a `distribution` of its"
+    ):
+        gi.geollm.distribution(server, pd.Series(["a: "]))
+
+
 def test_the_mode_is_the_rating_when_it_is_asked_for():
     prompts, model = asked(), random_model("llama", tokenizer("split"))
     mean, mode = (gi.geollm.predict(model, prompts, method=m) for m in ("expectation", "mode"))

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 import geointerp as gi
 from geointerp.errors import InputError
 from geointerp.geollm.server import asking, logprobs
+from geointerp.geollm.web import patience, replies
 from geointerp.geollm.web.journal import Journal
 
 KEY = "sk-not-to-be-seen-anywhere-4f1d"
@@ -35,7 +36,7 @@ def _key(monkeypatch):
 
 @pytest.fixture
 def _hurried(monkeypatch):
-    monkeypatch.setattr(asking, "BACK_OFF", 0.002)
+    monkeypatch.setattr(patience, "BACK_OFF", 0.002)
 
 
 def numbered(n):
@@ -54,7 +55,8 @@ def well(request):
 # what a server may do to one
 
 
-def test_nothing_is_lost_nor_asked_too_fast(tmp_path):
+def test_nothing_is_lost_nor_asked_too_fast(tmp_path, monkeypatch):
+    monkeypatch.setattr(patience, "BACK_OFF", 0.1)
     whole = say("7.3").raw
     troubles = {
         1: lambda r: fail(429, wait="1.0"),
@@ -93,6 +95,20 @@ def test_nothing_is_lost_nor_asked_too_fast(tmp_path):
     # Retry-After holds everybody, but for who set out before it came
     after = times - times[0]
     assert not ((after > late) & (after < 0.99)).any()
+
+
+@pytest.mark.parametrize("wait", ["0", "Wed, 21 Oct 2015 07:28:00 GMT", "0.06"])
+def test_who_says_retry_at_once_is_asked_less_and_less_all_the_same(monkeypatch, wait):
+    monkeypatch.setattr(patience, "BACK_OFF", 0.03)
+    told = r"after 7 tries the server answers 429 \(busy\)"
+    with (
+        serving(lambda r: fail(429, wait=wait)) as (url, log),
+        pytest.raises(InputError, match=told),
+    ):
+        gi.geollm.Server(url, "m").predict(numbered(1), method="greedy")
+    gaps = np.diff([one.time for one in log])
+    assert len(gaps) == 6
+    assert (gaps >= 0.03 * 2.0 ** np.arange(6)).all()
 
 
 def test_pace_is_kept_to_the_instant(monkeypatch):
@@ -229,6 +245,39 @@ def test_a_journal_is_hit_by_nothing_but_the_same_question(tmp_path):
         assert {one.authorization for one in log} == {None}, "key=None sends none"
 
 
+@pytest.mark.parametrize("seed", [None, 7])
+def test_samples_are_told_apart_where_the_server_is_not_told_their_seeds(tmp_path, seed):
+    def ask(seed):
+        server = gi.geollm.Server(url, "m", journal=tmp_path / "journal", extra=extra)
+        left = server.estimate(numbered(1), method="sample", samples=3, seed=seed).requests
+        before = len(log)
+        table = server.predict(numbered(1), method="sample", samples=3, seed=seed)
+        assert left == len(log) - before
+        return table["text"].iloc[0]
+
+    extra = {"seed": seed}
+    with serving(lambda r: say(f"{len(log) / 10:.1f}")) as (url, log):
+        first, second = ask(1), ask(2)
+        assert sorted(first + second) == ["0.1", "0.2", "0.3", "0.4", "0.5", "0.6"]
+        assert ask(1) == first
+        assert ask(2) == second
+        assert {one.body.get("seed") for one in log} == {seed}
+
+
+def test_nothing_of_the_environment_is_sent_but_the_key(monkeypatch):
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-of-mine")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-of-mine")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Own: of-mine\nAuthorization: Bearer of-mine")
+    with serving(well) as (url, log):
+        for key, endpoint in ((None, "chat"), ("OPENAI_API_KEY", "chat"), (None, "completions")):
+            server = gi.geollm.Server(url, "m", key=key, endpoint=endpoint)
+            server.predict(numbered(1), method="greedy")
+    assert [one.authorization for one in log] == [None, f"Bearer {KEY}", None]
+    for one in log:
+        assert "of-mine" not in str(one.headers)
+        assert {name.lower() for name in one.headers} <= asking._SENT
+
+
 def test_texts_are_read_as_those_of_a_local_model():
     said = {
         "place 0": "My answer is 3.4.\nCoordinates: 5.5",
@@ -263,17 +312,18 @@ def test_texts_are_read_as_those_of_a_local_model():
 @pytest.mark.parametrize(
     ("reply", "times", "sentence"),
     [
-        (fail(500), 8, "after 8 tries the server answers 500 (busy)"),
+        (fail(500), 7, "after 7 tries the server answers 500 (busy)"),
         (fail(401, said=f"no {KEY}"), 1, "401 (no [key]); its key is read from OPENAI_API_KEY"),
         (fail(404), 1, "answers 404 (busy); the url usually ends with /v1"),
         (fail(400, said="x\n" * 900), 1, "answers 400 (" + "x " * 99 + "x)"),
         (fail(307, said=""), 1, "the server answers 307"),
-        (Reply(b"[" * 100_000), 8, "after 8 tries the server gives"),
-        (Reply(b"{}"), 8, "gives an answer of another shape (KeyError)"),
-        (Reply(b'{"error": {"message": "upstream"}}'), 8, "answers an error (upstream)"),
-        (Reply(b"x" * 90_000, 502), 8, "answers 502 (xxxxx"),
-        (fail(429, wait=3600), 1, "answers 429 (busy) and wants 3600 s of rest; start again then"),
-        (None, 8, "after 8 tries the server cannot be reached, or hangs up ("),
+        (Reply(b"[" * 100_000), 7, "after 7 tries the server gives"),
+        (Reply(b"{}"), 7, "gives an answer of another shape (KeyError)"),
+        (Reply(b'{"error": {"message": "upstream"}}'), 7, "answers an error (upstream)"),
+        (Reply(b"x" * 90_000, 502), 7, "answers 502 (xxxxx"),
+        (fail(429, wait=3600), 1, "answers 429 (busy) and asks to be left alone for 3600 s; start"),
+        (fail(429, wait="1e300"), 1, "asks to be left alone for 1e+300 s; start again then"),
+        (None, 7, "after 7 tries the server cannot be reached, or hangs up ("),
     ],
 )
 def test_what_is_not_answered_ends_in_one_sentence(tmp_path, reply, times, sentence):
@@ -298,8 +348,8 @@ def test_what_is_not_answered_ends_in_one_sentence(tmp_path, reply, times, sente
 
 @pytest.mark.usefixtures("_hurried")
 def test_an_answer_is_neither_too_long_nor_too_slow(monkeypatch):
-    monkeypatch.setattr(asking, "LARGEST", 2**20)
-    monkeypatch.setattr(asking, "TRIES", 2)
+    monkeypatch.setattr(replies, "LARGEST", 2**20)
+    monkeypatch.setattr(patience, "TRIES", 2)
     much = "after 2 tries the server sends more than 1 MB"
     with serving(lambda r: Reply(b" " * 2**22)) as (url, _), pytest.raises(InputError, match=much):
         gi.geollm.Server(url, "m").predict(numbered(1), method="greedy")
@@ -375,6 +425,16 @@ def test_a_redirect_is_not_followed():
         ({"concurrency": 0}, "concurrency is 0"),
         ({"per_minute": 0}, "per_minute is 0"),
         ({"timeout": float("nan")}, "timeout is nan"),
+        ({"timeout": float("inf")}, "timeout is inf"),
+        ({"url": "http://localhost:abc/v1"}, "url is 'http://localhost:abc/v1'; it must be like"),
+        ({"url": "http://[::1/v1"}, "url is 'http://[::1/v1'; it must be like"),
+        ({"url": "http://local host/v1"}, "url is 'http://local host/v1'; it must be like"),
+        ({"url": None}, "url is None; it must be like"),
+        ({"extra": {"seed": np.int64(3)}}, "extra: 'seed' is a int64 that JSON cannot hold"),
+        ({"extra": {"top_p": float("nan")}}, "extra: 'top_p' is a float that JSON cannot hold"),
+        ({"extra": {"stop": {"a"}}}, "extra: 'stop' is a set that JSON cannot hold"),
+        ({"extra": {3: 3}}, "extra: 3 is a int that JSON cannot hold"),
+        ({"extra": [("top_p", 0.5)]}, "extra is a list; it must be a mapping"),
     ],
 )
 def test_a_server_that_cannot_be(change, sentence):
@@ -413,6 +473,11 @@ def test_a_run_that_cannot_begin_asks_nothing(tmp_path, monkeypatch):
             ask(method="sample", seed=-1)
         with pytest.raises(InputError, match="the environment has no variable NO_SUCH_KEY"):
             ask(key="NO_SUCH_KEY")
+        for key in (KEY, "AIzaSyB0123456789abcdefghijklmnopqrstuv", "A" * 60):
+            with pytest.raises(InputError, match="which must be a name as OPENAI") as caught:
+                ask(key=key)
+            assert key not in str(caught.value)
+            assert key[4:] not in str(caught.value)
         monkeypatch.setenv("BAD_KEY", "ключ")
         with pytest.raises(InputError, match="BAD_KEY is no key") as caught:
             ask(key="BAD_KEY")
@@ -421,8 +486,55 @@ def test_a_run_that_cannot_begin_asks_nothing(tmp_path, monkeypatch):
     assert (tmp_path / "other.db").read_bytes() == before
 
 
+@pytest.mark.parametrize("method", ["greedy", "expectation"])
+def test_a_damaged_journal_is_told_of_in_one_sentence(tmp_path, method):
+    path, asked = tmp_path / "journal", numbered(300)
+    with serving(well) as (url, log):
+        server = gi.geollm.Server(url, "m", journal=path)
+        server.predict(asked, method="greedy")
+        # all but the page that says what it is
+        path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096))
+        told = rf"^(prompts: row '\w+': )?{path}: not readable as a journal: [^.]+\.$"
+        before = len(log)
+        with pytest.raises(InputError, match=told):
+            server.predict(asked, method=method)
+        with pytest.raises(InputError, match=told):
+            server.estimate(asked, method=method)
+        assert len(log) == before
+    with Journal(tmp_path / "other") as journal:
+        journal.put("a", 1)
+        journal._base.execute("UPDATE answers SET answer = '[1, '")
+        with pytest.raises(InputError, match="other: not readable as a journal"):
+            journal.get("a")
+
+
+@pytest.mark.parametrize("prices", [0.15, (0.15,), (0.15, -0.6), (0.15, float("nan")), "12"])
+def test_prices_that_are_none(prices):
+    server = gi.geollm.Server("http://127.0.0.1:1/v1", "m")
+    with pytest.raises(InputError, match=r"^prices is .* it must be two numbers from 0 on"):
+        server.estimate(numbered(1), method="greedy", prices=prices)
+
+
+def test_numbers_of_numpy_are_sent_as_numbers():
+    with serving(lambda r: say("7.3", logprobs={"content": []})) as (url, log):
+        server = gi.geollm.Server(url, "m", top=np.int64(5))
+        server.predict(
+            numbered(1),
+            method="sample",
+            samples=np.int64(1),
+            temperature=np.float32(0.5),
+            max_new_tokens=np.int64(9),
+            seed=np.int64(3),
+        )
+        with pytest.raises(InputError, match="gives no log-probabilities"):
+            server.predict(numbered(1))
+    body = log[0].body
+    assert (body["temperature"], body["max_tokens"]) == (0.5, 9)
+    assert log[1].body["top_logprobs"] == 5
+
+
 def test_a_key_in_the_clear_is_warned_of(caplog, monkeypatch):
-    monkeypatch.setattr(asking, "TRIES", 1)
+    monkeypatch.setattr(patience, "TRIES", 1)
     for url, warned in {
         "http://127.0.0.1:1/v1": False,
         "http://[::1]:1/v1": False,
@@ -460,7 +572,7 @@ def test_an_estimate_is_what_a_run_asks_for(tmp_path, toponym):
         assert exact[:3] == (10, sum(lengths), 320)
         assert server.estimate(asked)[:3] == (10, 20, 40), "a chat alone is asked once"
         going = gi.geollm.Server(url, "m", continues=True)
-        assert going.estimate(asked)[:3] == (190, 380, 760), "at most"
+        assert going.estimate(asked)[:3] == (420, 1260, 1680), "at most"
         echoing = gi.geollm.Server(url, "m", endpoint="completions", echoes=True)
         assert echoing.estimate(asked)[:3] == (10, 3000, 0)
 
@@ -499,7 +611,7 @@ def test_a_distribution_is_walked_whatever_the_tokens(split, way):
     with serving(speaker) as (url, log):
         server = gi.geollm.Server(url, "m", top=103 if whole else 20, **options)
         asked = pd.Series(["PROMPT" + lead], index=["a"])
-        assert server.estimate(asked).requests == (19 if options else 1)
+        most = server.estimate(asked).requests
         ratings = server.predict(asked)
         assert server.estimate(asked).requests == 0
     row = ratings.loc["a"]
@@ -509,7 +621,82 @@ def test_a_distribution_is_walked_whatever_the_tokens(split, way):
     assert row["mode"] == 6.4
     assert row["reason"] == ""
     assert row["mass"] + row["unseen"] >= 0.9 - 1e-9
-    assert len(log) <= (1 if whole else 20)
+    assert most == {"chat": 42, "spaced": 22}.get(way, 21)
+    assert len(log) <= ((2 if way == "chat" else 1) if whole else 13)
+    assert {one.body["temperature"] for one in log} == {0}
+
+
+@pytest.mark.parametrize(
+    ("most", "space", "must"),
+    [(21, "", True), (22, " ", True), (23, "\n ", True), (42, " ", False)],
+)
+def test_a_walk_and_its_probe_ask_no_more_than_is_said(most, space, must):
+    """Where no beginning is the most probable token, so that no answer tells of two."""
+    spelling, asked = logprobs.Spelling(space, must=must), []
+
+    def ask(beginning):
+        asked.append(beginning)
+        likely = {t: np.log(0.3 if t in space else 0.06) for t in space + "0123456789."}
+        return [logprobs.Step("My", likely, 0.98), logprobs.Step(" answer", {}, 1.0)]
+
+    if not must:
+        logprobs.probe(ask, spelling)
+    logprobs.walk(ask, spelling, on=True)
+    assert len(set(asked)) == most
+    assert spelling.beginnings == most
+
+
+ANEW = {"My answer": 0.4} | {text: 0.6 * p / 0.9 for text, p in SPOKEN.items() if text[1:2] == "."}
+
+
+@pytest.mark.parametrize("split", ["digits", "point with the first", "point with the second"])
+@pytest.mark.parametrize("texts", [ANEW, {"My answer": 1.0 - 1e-9, "7.3": 1e-9}, SPOKEN])
+def test_whether_a_chat_goes_on_is_always_found_out(texts, split):
+    """Also where it says something else first, or no rating is among what it might say."""
+
+    def tokens(text):
+        return SPLITS[split](text) if text[0].isdigit() else [text]
+
+    rated = sum(p for text, p in texts.items() if re.fullmatch(r"\d\.\d", text))
+    prompt = pd.Series(["PROMPT"])
+    with serving(Speaker(texts, tokens, "chat")) as (url, log):
+        server = gi.geollm.Server(url, "m", continues=True, top=1 if rated < 0.1 else 20)
+        if rated > 0.1:
+            assert server.predict(prompt)["mass"].iloc[0] == pytest.approx(rated, abs=1e-3)
+        asked = len(log)
+        assert server.estimate(prompt).requests == (0 if rated > 0.1 else 42)
+    assert asked <= 13
+    with serving(Speaker(texts, tokens, "chat", prefills=False)) as (url, log):
+        server = gi.geollm.Server(url, "m", continues=True, top=1 if rated < 0.1 else 20)
+        with pytest.raises(InputError, match=r"does not go on with '[5-7]"):
+            server.predict(prompt)
+        assert len(log) == 2
+
+
+def test_an_estimate_counts_a_probe_that_is_yet_to_come():
+    with serving(Speaker(SPOKEN, list, "chat")) as (url, log):
+        server = gi.geollm.Server(url, "m", continues=True)
+        server.predict(pd.Series(["one", "other"]))
+        assert server.estimate(pd.Series(["one", "other"])).requests == 0
+        before = len(log)
+        assert server.estimate(pd.Series(["other"])).requests >= 1
+        server.predict(pd.Series(["other"]))
+        assert len(log) == before + 1, "the other's walk is kept, but it was not the first"
+        assert server.estimate(pd.Series(["other"])).requests == 0
+
+
+def test_an_answer_that_ends_at_once_is_not_taken_for_one_without_log_probabilities():
+    def answer(request):
+        begun = "".join(m["content"] for m in request.body["messages"][1:])
+        after = {"": {"7": 0.6, "8": 0.4}, "7": {".": 1.0}, "7.": {"3": 1.0}}.get(begun, {})
+        top = [{"token": t, "logprob": np.log(p)} for t, p in after.items()]
+        content = [{"token": t["token"], "top_logprobs": top} for t in top[:1]]
+        return say(content[0]["token"] if content else "", logprobs={"content": content})
+
+    with serving(answer) as (url, _):
+        row = gi.geollm.Server(url, "m", continues=True).predict(pd.Series(["PROMPT"])).iloc[0]
+    assert row["mass"] == pytest.approx(0.6)
+    assert row["unseen"] == pytest.approx(0.4)
 
 
 def test_what_a_chat_alone_does_not_show_is_said():
@@ -584,7 +771,7 @@ def test_mode_and_expectation_each_stand_where_they_are_sure():
 @pytest.mark.usefixtures("_hurried")
 @pytest.mark.parametrize("value", [0.5, "x", None, float("nan")])
 def test_log_probabilities_that_are_none(monkeypatch, value):
-    monkeypatch.setattr(asking, "TRIES", 2)
+    monkeypatch.setattr(patience, "TRIES", 2)
     told = {"content": [{"token": "7.3", "top_logprobs": [{"token": "7.3", "logprob": value}]}]}
     shape = "after 2 tries the server gives an answer of another shape"
     answer = say("7.3", logprobs=told)

@@ -23,7 +23,7 @@ import pytest
 from geointerp import sphere
 from geointerp.errors import InputError
 from geointerp.geollm import Nominatim, Overpass, PlaceIndex, prompts
-from geointerp.geollm.web import client as web
+from geointerp.geollm.web import patience, replies
 from geointerp.geollm.web.client import Client, Question
 
 AGENT = "geointerp-tests/1.0 (tests@geointerp.invalid)"
@@ -104,7 +104,7 @@ def serving(answer):
 def _alone(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(web, "BACK_OFF", 0.02)
+    monkeypatch.setattr(patience, "BACK_OFF", 0.02)
 
 
 def own(kind, url, **options):
@@ -191,6 +191,13 @@ def test_all_names_of_a_public_server_are_one_host():
 def test_an_interval_must_be_one(interval):
     with pytest.raises(InputError, match="min_interval"):
         own(Overpass, "http://127.0.0.1/api", min_interval=interval)
+
+
+@pytest.mark.parametrize("timeout", [-1, 0, float("nan"), float("inf"), 1e10])
+@pytest.mark.parametrize("kind", [Nominatim, Overpass])
+def test_a_timeout_must_be_one(kind, timeout):
+    with pytest.raises(InputError, match=r"^timeout is .*; it must be more than 0 s and at most"):
+        own(kind, "http://127.0.0.1/api", timeout=timeout)
 
 
 @pytest.mark.parametrize(
@@ -498,13 +505,13 @@ def test_retry_after_is_honoured():
 
 
 def test_tries_are_farther_and_farther_apart(monkeypatch):
-    monkeypatch.setattr(web, "BACK_OFF", 0.05)
+    monkeypatch.setattr(patience, "BACK_OFF", 0.05)
     with serving(lambda _: fails(500)) as (url, log):
         context = own(Nominatim, url, min_interval=0)
-        with pytest.raises(InputError, match=r"after 6 tries the server answers 500; .* kept in"):
+        with pytest.raises(InputError, match=r"after 7 tries the server answers 500; .* kept in"):
             context.address(lon=0, lat=0)
-        assert len(log) == web.TRIES
-        assert (gaps(log) >= 0.05 * 2.0 ** np.arange(5)).all()
+        assert len(log) == patience.TRIES
+        assert (gaps(log) >= 0.05 * 2.0 ** np.arange(6)).all()
 
 
 def test_a_run_that_was_given_up_goes_on_where_it_stopped():
@@ -517,7 +524,7 @@ def test_a_run_that_was_given_up_goes_on_where_it_stopped():
 
     with serving(answer) as (url, log):
         lat = np.arange(5.0)
-        with pytest.raises(InputError, match="after 6 tries"):
+        with pytest.raises(InputError, match="after 7 tries"):
             own(Nominatim, url, min_interval=0).address(lon=np.zeros(5), lat=lat)
         before = len(log)
         broken = False
@@ -562,10 +569,33 @@ def test_a_long_rest_is_left_to_the_server_by_every_run():
         assert len(log) == 1
 
 
+def test_no_rest_is_for_ever():
+    with serving(lambda _: fails(429, Retry_After="1e300")) as (url, log):
+        context = own(Nominatim, url)
+        with pytest.raises(InputError, match=r"left alone for 1e\+300 s; start again then; "):
+            context.address(lon=0, lat=0)
+        turns = context.client._turns
+        assert 86_000 < turns._rest() - time.time() < 86_401
+        # one that an older version wrote, or a clock that was put back
+        for until in ("1e300", "inf", "nan", str(time.time() + 400_000)):
+            turns._file("rest").write_text(until)
+            turns.wait()
+        assert len(log) == 1
+
+
+@pytest.mark.parametrize("wait", ["0", "Wed, 21 Oct 2015 07:28:00 GMT", "0.03"])
+def test_who_says_retry_at_once_is_asked_less_and_less_all_the_same(wait):
+    with serving(lambda _: fails(429, Retry_After=wait)) as (url, log):
+        context = own(Nominatim, url, min_interval=0)
+        with pytest.raises(InputError, match="after 7 tries the server answers 429"):
+            context.address(lon=0, lat=0)
+        assert (gaps(log) >= 0.02 * 2.0 ** np.arange(6)).all()
+
+
 def test_a_server_that_is_not_there():
     with serving(address_of) as (url, _):
         pass
-    with pytest.raises(InputError, match=r"after 6 tries the server cannot be reached.*refused"):
+    with pytest.raises(InputError, match=r"after 7 tries the server cannot be reached.*refused"):
         own(Nominatim, url, min_interval=0).address(lon=0, lat=0)
 
 
@@ -706,7 +736,7 @@ def test_an_overpass_of_the_same_kind_comes_with_it(tmp_path):
 
 
 def test_an_answer_can_be_too_long(monkeypatch):
-    monkeypatch.setattr(web, "LARGEST", 10)
+    monkeypatch.setattr(replies, "LARGEST", 10)
     with serving(lambda _: good(list(range(99)))) as (url, _):
         client = own(Client, url, min_interval=0)
         with pytest.raises(InputError, match="sends more than"):

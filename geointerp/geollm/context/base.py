@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ NEARBY = 10
 RADIUS_KM = 100.0
 
 
+@runtime_checkable
 class Context(Protocol):
     """Where the address and the nearby places of a prompt come from.
 

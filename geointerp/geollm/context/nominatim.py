@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from geointerp.geollm.context.extract import ATTRIBUTION
 from geointerp.geollm.context.overpass import Overpass
 from geointerp.geollm.web import client as web
+from geointerp.geollm.web import replies
 from geointerp.geollm.web.client import INTERVAL, MAX_POINTS, Client, Question
 from geointerp.geollm.web.trouble import Trouble
 
@@ -152,5 +153,5 @@ def _read(told: Any) -> dict[str, str]:
     if told.get("error") == "Unable to geocode":
         return {}
     if "error" in told:
-        raise Trouble(f"answers an error ({web.said(told['error'])})")
-    return {key: web.text(value) for key, value in told["address"].items()}
+        raise Trouble(f"answers an error ({replies.said(told['error'])})")
+    return {key: replies.text(value) for key, value in told["address"].items()}

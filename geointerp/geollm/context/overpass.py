@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from geointerp.geollm.context.base import NEARBY, RADIUS_KM, PlaceIndex
 from geointerp.geollm.context.extract import ATTRIBUTION
 from geointerp.geollm.web import client as web
+from geointerp.geollm.web import replies
 from geointerp.geollm.web.client import INTERVAL, MAX_POINTS, Client, Question
 from geointerp.geollm.web.trouble import Trouble
 
@@ -178,9 +179,9 @@ def _around(lon: str, lat: str) -> str:
 
 def _elements(told: Any, *, read: Any) -> Any:
     """What is kept of an answer, if it is whole: one that ran out of time has status 200 too."""
-    remark = web.text(told.get("remark", ""))
+    remark = replies.text(told.get("remark", ""))
     if "error" in remark:
-        raise Trouble(f"answers in part ({web.said(remark)})")
+        raise Trouble(f"answers in part ({replies.said(remark)})")
     return read(told["elements"])
 
 
@@ -217,8 +218,8 @@ def _table(
 
 def _names(tags: dict[str, Any]) -> dict[str, str]:
     """The name in every language."""
-    names = {key: web.text(value) for key, value in tags.items() if key.startswith("name:")}
-    return {"name": web.text(tags["name"]), **names}
+    names = {key: replies.text(value) for key, value in tags.items() if key.startswith("name:")}
+    return {"name": replies.text(tags["name"]), **names}
 
 
 def _degrees(value: Any) -> float:

@@ -66,9 +66,9 @@ def prompts(
     Raises
     ------
     InputError
-        An empty task; a place that is no point or has no finite longitude and latitude; a
-        table without CRS, without rows or with an index that repeats; a template with unknown
-        fields or without the task, or beside something to leave out; too few examples.
+        An empty task; what is no context; a place that is no point or has no finite longitude and
+        latitude; a table without CRS, without rows or with an index that repeats; a template with
+        unknown fields or without the task, or beside something to leave out; too few examples.
 
     Notes
     -----
@@ -91,6 +91,11 @@ def prompts(
     if not isinstance(task, str) or not task.strip():
         raise InputError(
             f"the task is {task!r}; it must say what to rate, such as 'Population Density'."
+        )
+    if isinstance(context, type) or not isinstance(context, Context):
+        raise InputError(
+            f"context is a {type(context).__name__}; it must be a Context, such as "
+            "OsmFile('region.osm.pbf') or Gazetteer()."
         )
     if template is not None and len(leave_out):
         raise InputError(

@@ -20,6 +20,22 @@ class LanguageModel(Protocol):
     tokenizer: Any
 
 
+def check_loaded(model: Any) -> None:
+    """Raise `InputError` for what is no loaded model, such as a model's name or a `Server`."""
+    if hasattr(model, "model") and hasattr(model, "tokenizer"):
+        return
+    kind = type(model).__name__
+    if callable(getattr(model, "distribution", None)):
+        raise InputError(
+            f"the model is a {kind}, which has a `distribution` of its own; call that, or give a "
+            "model that is loaded, as by geointerp.models.load."
+        )
+    raise InputError(
+        f"the model is a {kind}; it must be loaded, as by geointerp.models.load, or a "
+        "geollm.Server that rates prompts by itself."
+    )
+
+
 def check_model(hf: Any) -> None:
     """Raise `InputError` for what is no causal language model by its class."""
     generates = getattr(hf, "can_generate", lambda: False)()

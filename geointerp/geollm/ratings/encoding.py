@@ -9,7 +9,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from geointerp.errors import InputError
-from geointerp.geollm.ratings.causal import Ids, LanguageModel, check_causal, check_model
+from geointerp.geollm.ratings.causal import (
+    Ids,
+    LanguageModel,
+    check_causal,
+    check_loaded,
+    check_model,
+)
 from geointerp.geollm.ratings.chat import Chat
 from geointerp.geollm.ratings.scale import WORDS
 from geointerp.progress import track
@@ -47,9 +53,10 @@ def ask(
     Raises
     ------
     InputError
-        A model that is no causal language model; a prompt that is empty, missing or longer
-        than the model's positions; a tokenizer that cannot tell two ratings apart.
+        A model that is not loaded, or no causal language model; a prompt that is empty, missing
+        or longer than the model's positions; a tokenizer that cannot tell two ratings apart.
     """
+    check_loaded(model)
     check_model(model.model)
     texts = texts_of(prompts)
     limit = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)

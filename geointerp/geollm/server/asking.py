@@ -11,21 +11,34 @@ import time
 import urllib.parse
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from geointerp.errors import InputError
 from geointerp.geollm.prompting.templates import one_line
 from geointerp.geollm.server.wire import Api, Body
+from geointerp.geollm.web import replies
 from geointerp.geollm.web.journal import Journal
+from geointerp.geollm.web.patience import Patience
+from geointerp.geollm.web.replies import said
 from geointerp.geollm.web.trouble import Trouble, passes, retry_after
 
 log = logging.getLogger(__name__)
 
-TRIES = 8
-BACK_OFF = 0.5
-LONGEST_WAIT = 600.0
-LARGEST = 64 * 2**20
 _EXPLAINED = 10_000
+# the client adds the machine's system, and of the environment an organisation, a project and more
+_SENT = {
+    "accept",
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "host",
+    "user-agent",
+    # by which it knows that an answer was streamed
+    "x-stainless-raw-response",
+}
 
 
 class Stopped(Exception):
@@ -108,13 +121,13 @@ class Asker(AbstractContextManager["Asker"]):
             http_client=openai.DefaultHttpxClient(
                 # a turn is taken when all is ready: what is late would meet the next one's
                 event_hooks={
-                    "request": [lambda _: self._pace.wait(self.stop)],
+                    "request": [_bare, lambda _: self._pace.wait(self.stop)],
                     "response": [self._receive],
                 }
             ),
         )
 
-    def ask(self, body: Body, read: Callable[[Any], Any], *, number: int = 0) -> Any:
+    def ask(self, body: Body, read: Callable[[Any], Any], *, draw: int = 0) -> Any:
         """The answer to one request: out of the journal, else from the server.
 
         Parameters
@@ -124,7 +137,7 @@ class Asker(AbstractContextManager["Asker"]):
         read : callable
             Takes the server's JSON and returns what is to be kept of it, which JSON can hold;
             raises ValueError where it is no answer, and the request is tried again.
-        number : int
+        draw : int
             Tells apart requests that are equal and yet to be asked for each.
 
         Returns
@@ -135,43 +148,26 @@ class Asker(AbstractContextManager["Asker"]):
         Raises
         ------
         InputError
-            A request that the server refuses, or has not answered after `TRIES` tries.
+            A request that the server refuses, or has not answered after `patience.TRIES` tries; a
+            journal that was damaged.
         """
-        name = self._api.name(body, number)
+        name = self._api.name(body, draw)
         kept = self._answers.get(name)
         if kept is not None:
             return kept
-        for tried in range(1, TRIES + 1):
+        patience = Patience(self._api.url, name, self._answers.path)
+        while True:
             try:
                 answer = self._once(body, read)
             except Trouble as trouble:
-                self._bear(trouble, tried)
+                rest = patience.bear(trouble)
+                # Retry-After speaks to all of us
+                self._pace.hold(trouble.wait or 0.0)
+                if self.stop.wait(rest):
+                    raise Stopped from None
             else:
                 self._answers.put(name, answer)
                 return answer
-        raise AssertionError("the last try raises")
-
-    def _bear(self, trouble: Trouble, tried: int) -> None:
-        """Wait until a request may be tried again, or give it up in one sentence."""
-        url, where = self._api.url, self._answers.path
-        kept = f"; what was answered is kept{f' in {where}' if where else ''}"
-        if not trouble.passing:
-            raise InputError(f"{url}: the server {trouble}{kept}.") from None
-        if tried == TRIES:
-            raise InputError(f"{url}: after {tried} tries the server {trouble}{kept}.") from None
-        if trouble.wait is not None and trouble.wait > LONGEST_WAIT:
-            raise InputError(
-                f"{url}: the server {trouble} and wants {trouble.wait:.0f} s of rest; "
-                f"start again then{kept}."
-            ) from None
-        wait = BACK_OFF * 2 ** (tried - 1)
-        if trouble.wait is not None:
-            # it speaks to all of us
-            self._pace.hold(trouble.wait)
-            wait = 0
-        log.info("%s: the server %s (try %d of %d)", url, trouble, tried, TRIES)
-        if self.stop.wait(wait):
-            raise Stopped
 
     def _once(self, body: Body, read: Callable[[Any], Any]) -> Any:
         import openai
@@ -183,48 +179,39 @@ class Asker(AbstractContextManager["Asker"]):
             with resource.with_streaming_response.create(
                 **{k: v for k, v in body.items() if k in named},
                 extra_body={k: v for k, v in body.items() if k not in named},
-                extra_headers=None if self._key else {"Authorization": openai.Omit()},
+                extra_headers={
+                    "Authorization": f"Bearer {self._key}" if self._key else openai.Omit()
+                },
             ) as response:
                 raw = response.http_response.extensions["read"]
         except openai.APITimeoutError:
             raise Trouble(f"does not answer within {self._timeout:g} s") from None
         except openai.APIConnectionError as error:
             raise Trouble(f"cannot be reached, or hangs up ({_cause(error)})") from None
-        text = self._clean(raw)
         try:
-            told = json.loads(text)
-            if isinstance(told, Mapping) and told.get("error"):
-                raise Trouble(f"answers an error ({_message(text)})")
-            return read(told)
+            return replies.read(self._clean(raw), partial(_heard, read))
         except InputError as error:
             raise InputError(f"{self._api.url}: {error}") from None
-        except json.JSONDecodeError:
-            raise Trouble("gives no JSON") from None
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            raise Trouble(f"gives an answer of another shape ({type(error).__name__})") from None
 
     def _receive(self, response: Any) -> None:
         """Read an answer as long as it is neither too long nor too slow.
 
         Whatever is not 200 is refused, redirects too: they could carry the key to another host.
         """
-        end = time.monotonic() + self._timeout
-        raw, good = bytearray(), response.status_code == 200
-        for part in response.iter_bytes():
-            raw += part
-            if not good and len(raw) > _EXPLAINED:
-                break
-            if len(raw) > LARGEST:
-                raise Trouble(f"sends more than {LARGEST // 2**20} MB")
-            if time.monotonic() > end:
-                raise Trouble(f"has not done answering after {self._timeout:g} s")
+        good = response.status_code == 200
+        raw = replies.receive(
+            response.iter_bytes(),
+            start=time.monotonic(),
+            timeout=self._timeout,
+            most=None if good else _EXPLAINED,
+        )
         if not good:
-            raise self._refusal(response, _message(self._clean(bytes(raw))))
-        response.extensions["read"] = bytes(raw)
+            raise self._refusal(response, _message(self._clean(raw)))
+        response.extensions["read"] = raw
 
-    def _refusal(self, response: Any, said: str) -> Trouble:
+    def _refusal(self, response: Any, message: str) -> Trouble:
         status = response.status_code
-        what = f"answers {status}" + (f" ({said})" if said else "")
+        what = f"answers {status}" + (f" ({message})" if message else "")
         if status in (401, 403):
             name = self._key_name
             what += f"; its key is read from {name}" if name else "; it was asked without a key"
@@ -245,6 +232,19 @@ class Asker(AbstractContextManager["Asker"]):
         self._client.close()
 
 
+def _bare(request: Any) -> None:
+    """Leave off the headers that nobody asked to send."""
+    for name in set(request.headers) - _SENT:
+        del request.headers[name]
+
+
+def _heard(read: Callable[[Any], Any], told: Any) -> Any:
+    """What is read of an answer; some servers send errors with status 200."""
+    if isinstance(told, Mapping) and told.get("error"):
+        raise Trouble(f"answers an error ({_message(json.dumps(told))})")
+    return read(told)
+
+
 def _message(text: str) -> str:
     """What a server says of an error, on one short line."""
     try:
@@ -261,7 +261,7 @@ def _cause(error: BaseException) -> str:
     """The first cause of an error, in its own words."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return one_line(str(error))[:200] or type(error).__name__
+    return said(error)
 
 
 def key_of(name: str | None, url: str) -> str | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
+
+from geointerp.errors import InputError
 
 
 class Estimate(NamedTuple):
@@ -46,7 +48,13 @@ def estimate(
     Returns
     -------
     Estimate
+
+    Raises
+    ------
+    InputError
+        Prices that are not two numbers from 0 on.
     """
+    _check(prices)
     requests = sent = 0
     for text, times in asked:
         requests += times
@@ -56,6 +64,17 @@ def estimate(
     counted = "as the tokenizer counts" if tokenizer else "a quarter of the characters"
     note = f"prompt tokens are {counted}, without a chat template's; the rest is the most"
     return Estimate(requests, sent, said, cost, note)
+
+
+def _check(prices: Any) -> None:
+    if prices is None:
+        return
+    pair = isinstance(prices, Sequence) and len(prices) == 2
+    if not (pair and all(isinstance(one, int | float) and 0 <= one < math.inf for one in prices)):
+        raise InputError(
+            f"prices is {prices!r}; it must be two numbers from 0 on, of a million prompt tokens "
+            "and of a million completion tokens, as (0.15, 0.60)."
+        )
 
 
 def _tokens(text: str, tokenizer: Any) -> int:

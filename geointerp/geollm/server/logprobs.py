@@ -23,6 +23,8 @@ _NEGLIGIBLE = 1e-4
 
 _INDEX = {word: i for i, word in enumerate(WORDS)}
 _BEGINNINGS = {word[:length] for word in WORDS for length in range(3)}
+# after a first digit, the point has at least so much where an answer is gone on with
+_POINT = 0.01
 
 
 class Step(NamedTuple):
@@ -60,6 +62,13 @@ class Spelling(NamedTuple):
         text = text.removeprefix(self.space)
         return _INDEX.get(text, -1 if text in _BEGINNINGS else None)
 
+    @property
+    def beginnings(self) -> int:
+        """How many texts may become a rating: all that a walk could ask about."""
+        spaces = {self.space[:length] for length in range(len(self.space) + 1)}
+        starts = {self.space} if self.must else {self.space, ""}
+        return len(spaces | {start + begun for start in starts for begun in _BEGINNINGS})
+
 
 def steps(choice: Mapping[str, Any]) -> list[Step] | None:
     """The tokens of a choice; None where the server gives no log-probabilities.
@@ -75,7 +84,7 @@ def steps(choice: Mapping[str, Any]) -> list[Step] | None:
     told = choice.get("logprobs")
     if not isinstance(told, Mapping):
         return None
-    if told.get("content"):
+    if told.get("content") or (told.get("content") == [] and not _text(choice)):
         rows = [(one["token"], _pairs(one)) for one in told["content"]]
     elif told.get("tokens") and told.get("top_logprobs"):
         rows = list(
@@ -84,6 +93,10 @@ def steps(choice: Mapping[str, Any]) -> list[Step] | None:
     else:
         return None
     return [_step(token, dict(pairs)) for token, pairs in rows]
+
+
+def _text(choice: Mapping[str, Any]) -> Any:
+    return choice["message"].get("content") if choice.get("message") else choice.get("text")
 
 
 def _pairs(one: Mapping[str, Any]) -> Any:
@@ -137,6 +150,43 @@ def walk(ask: Callable[[str], Sequence[Step]], spelling: Spelling, *, on: bool) 
             elif rating is not None:
                 found[rating] += probability * math.exp(value)
     return Seen(found, unseen)
+
+
+def probe(ask: Callable[[str], Sequence[Step]], spelling: Spelling) -> str | None:
+    """Find out whether `ask` goes on with a beginning, or begins anew.
+
+    The beginning is the most probable first token that is one and has a digit, or else "5". What
+    goes on takes the token after it that it took before, or gives a point to a digit; no answer
+    begins with a point.
+
+    Parameters
+    ----------
+    ask, spelling
+        As for `walk`.
+
+    Returns
+    -------
+    str or None
+        The beginning that it does not go on with; None if it goes on.
+    """
+    taken = ask("")
+    likely = taken[0].likely if taken else {}
+    begun = {t: value for t, value in likely.items() if t.strip() and spelling.rating(t) == -1}
+    text = max(begun, key=begun.__getitem__, default="5")
+    followed = len(taken) > 1 and taken[0].token == text
+    if not followed:
+        text = text.rstrip(".")
+    after = ask(text)
+    if not after:
+        return text
+    if followed and after[0].token == taken[1].token:
+        return None
+    points = (
+        math.exp(value)
+        for token, value in after[0].likely.items()
+        if token.startswith(".") and spelling.rating(text + token) is not None
+    )
+    return None if sum(points) >= _POINT else text
 
 
 def _path(text: str, taken: Sequence[Step]) -> dict[str, Step]:

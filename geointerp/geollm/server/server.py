@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -22,13 +21,11 @@ from geointerp.geollm.server import costs, logprobs, wire
 from geointerp.geollm.server.asking import Asker, Pace, key_of
 from geointerp.geollm.server.costs import Estimate
 from geointerp.geollm.server.logprobs import Seen, Step
+from geointerp.geollm.web import replies
 from geointerp.geollm.web.journal import Journal
 from geointerp.progress import track
 
 T = TypeVar("T")
-
-# a walk asks once, and twice for each first digit but the one that it was answered with
-_WALK = 19
 
 
 class Server:
@@ -64,7 +61,7 @@ class Server:
         OpenAI's completions 5; a server refuses more than it has.
     continues : bool
         Whether a chat goes on with an assistant's message that is left open, as vLLM's and
-        llama.cpp's do (OpenAI's does not). It is tested on the first prompt.
+        llama.cpp's do (OpenAI's does not). It is tested on the first prompt, in one request.
     echoes : bool
         Whether completions give the log-probabilities of the prompt itself (``echo``), as
         vLLM's do. Then every rating is scored exactly.
@@ -78,16 +75,17 @@ class Server:
     ------
     InputError
         A url that is none, or holds a password; numbers out of range; options that do not go
-        together.
+        together; an extra that JSON cannot hold.
 
     Notes
     -----
     Answers 408, 409, 425, 429 and 5xx, timeouts, cut connections and answers that are no
-    answers are tried again, eight times in all, 0.5 s later and then twice as long each time;
-    Retry-After is honoured, by all requests together. A request that still has no answer ends
-    the run in one sentence; what was answered is in the journal, and the same call goes on
-    from there. So does a run that was killed: only requests that were on their way are asked
-    again. Rows with equal prompts share their answers.
+    answers are tried again, seven times in all, 1 to 2 s later and then twice as long each time;
+    Retry-After is honoured, by all requests together, where it is longer. A request that still
+    has no answer ends the run in one sentence, as does a rest of more than ten minutes; what was
+    answered is in the journal, and the same call goes on from there. So does a run that was
+    killed: only requests that were on their way are asked again. Rows with equal prompts share
+    their answers.
 
     "completions" leaves white space at the end of a prompt off and counts it as the rating's
     own, since many tokenizers merge it with the digit that follows; an echo needs no such care.
@@ -98,7 +96,9 @@ class Server:
       each rating is scored as `geollm.distribution` does it.
     - ``endpoint="completions"`` or ``continues=True``: the beginnings of ratings are followed
       token by token through the `top` log-probabilities, in 1 request a prompt for tokenizers
-      that keep ratings whole, and 10 to 19 for those that split digits.
+      that keep ratings whole, and mostly 10 for those that split digits: one for each beginning
+      that is not on the way of an answer before, 21 at most, one more for each character of
+      white space at the prompt's end, or 42 over a chat, which may put a space first.
     - ``endpoint="chat"`` alone: one request a prompt. A tokenizer that splits "7.3" then shows
       the decimals of one first digit only.
 
@@ -124,21 +124,22 @@ class Server:
         timeout: float = 120.0,
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        self.url, self.model, self.key = _checked(url), model, key
+        self.url, self.model, self.key = wire.checked_url(url), model, key
         if endpoint not in ("chat", "completions"):
             raise InputError(f"endpoint is {endpoint!r}; it must be 'chat' or 'completions'.")
         if continues and endpoint != "chat":
             raise InputError("continues is for endpoint='chat'; completions always go on.")
         if echoes and endpoint != "completions":
             raise InputError("echoes is for endpoint='completions'; a chat does not echo.")
-        for what, value in {"concurrency": concurrency, "top": top, "timeout": timeout}.items():
+        replies.check_timeout(timeout)
+        for what, value in {"concurrency": concurrency, "top": top}.items():
             if not value > 0:
                 raise InputError(f"{what} is {value}; it must be more than 0.")
         if per_minute is not None and not per_minute > 0:
             raise InputError(f"per_minute is {per_minute}; it must be more than 0, or None.")
         self.endpoint, self.concurrency, self.journal = endpoint, concurrency, journal
         self.top, self.continues, self.echoes = top, continues, echoes
-        self.timeout, self.extra = timeout, dict(extra or {})
+        self.timeout, self.extra = timeout, wire.checked_extra(extra)
         self._pace = Pace(per_minute)
         self._memory = Journal()
 
@@ -206,15 +207,13 @@ class Server:
         texts = texts_of(prompts)
         if method in methods.SCORED:
             return logprobs.table(self._seen(texts), texts.index, method=method)
-        wanted = {
-            text: self._requests(text, method, samples, temperature, max_new_tokens, seed)
-            for text in texts.unique()
-        }
+        requests_of = partial(self._requests, method, samples, temperature, max_new_tokens, seed)
+        wanted = {text: requests_of(text) for text in texts.unique()}
         with self._asker() as asker:
             tasks = {
-                (text, number): partial(asker.ask, body, wire.read_text, number=number)
-                for text, bodies in wanted.items()
-                for number, body in enumerate(bodies)
+                (text, number): partial(asker.ask, body, wire.read_text, draw=draw)
+                for text, requests in wanted.items()
+                for number, (body, draw) in enumerate(requests)
             }
             found = self._gather(asker, tasks, texts)
         # a model that completes text goes on with the next prompt of its own making
@@ -278,6 +277,12 @@ class Server:
         Returns
         -------
         Estimate
+            Of a walk, at most: a request for each beginning of a rating.
+
+        Raises
+        ------
+        InputError
+            As `predict`, but for the server's part; prices that are not two numbers from 0 on.
         """
         methods.check(
             method,
@@ -287,38 +292,51 @@ class Server:
             seed=seed,
         )
         new = self.journal is not None and not Path(self.journal).exists()
+        unique = texts_of(prompts).unique()
         # an estimate leaves no file behind
         with Journal() if new else self._answers() as answers:
-            left = partial(self._left, answers, method, samples, temperature, max_new_tokens, seed)
-            asked = [(text, left(text)) for text in texts_of(prompts).unique()]
-        if method not in methods.SCORED:
-            texts, length = 1, max_new_tokens
-        elif self.echoes:
-            asked = [(text + WORDS[0], times) for text, times in asked]
-            texts, length = len(WORDS), 0
-        else:
-            texts, length = 1, wire.STEPS
+            if method not in methods.SCORED:
+                of = partial(self._requests, method, samples, temperature, max_new_tokens, seed)
+                asked = [(text, self._left(answers, of(text))) for text in unique]
+                texts, length = 1, max_new_tokens
+            elif self.echoes:
+                echo = self._api.echo
+                asked = [(t + WORDS[0], self._left(answers, [(echo(t), 0)])) for t in unique]
+                texts, length = len(WORDS), 0
+            else:
+                begun = WORDS[0][:2] if self._goes_on else ""
+                asked = [
+                    (
+                        text + begun,
+                        self._left_to_walk(answers, text, probes=self.continues and not i),
+                    )
+                    for i, text in enumerate(unique)
+                ]
+                texts, length = 1, wire.STEPS
         return costs.estimate(asked, texts=texts, length=length, tokenizer=tokenizer, prices=prices)
 
-    def _left(
-        self,
-        answers: Journal,
-        method: str,
-        samples: int,
-        temperature: float,
-        length: int,
-        seed: int,
-        text: str,
-    ) -> int:
-        """How many requests for one prompt have no answer yet, at most."""
-        if method not in methods.SCORED:
-            bodies = self._requests(text, method, samples, temperature, length, seed)
-        elif self.echoes:
-            bodies = [self._api.echo(text)]
-        else:
-            return 0 if self._walked(answers, text) else _WALK if self._goes_on else 1
-        names = (self._api.name(body, number) for number, body in enumerate(bodies))
-        return sum(answers.get(name) is None for name in names)
+    def _left(self, answers: Journal, requests: list[tuple[wire.Body, int]]) -> int:
+        """How many requests have no answer yet."""
+        return sum(answers.get(self._api.name(*request)) is None for request in requests)
+
+    def _left_to_walk(self, answers: Journal, text: str, *, probes: bool) -> int:
+        """How many requests a prompt's walk, and the probe before it, have yet to make at most."""
+
+        def ask(beginning: str) -> list[Step]:
+            kept = answers.get(self._api.name(self._api.step(text, beginning)))
+            if kept is None:
+                raise LookupError
+            return [Step(*step) for step in kept]
+
+        spelling = self._api.spelling(text)
+        try:
+            if probes:
+                logprobs.probe(ask, spelling)
+            logprobs.walk(ask, spelling, on=self._goes_on)
+        except LookupError:
+            # each is asked about a beginning, and never twice about one
+            return spelling.beginnings if self._goes_on else 1
+        return 0
 
     @property
     def _api(self) -> wire.Api:
@@ -330,17 +348,17 @@ class Server:
         return self.continues or self.endpoint == "completions"
 
     def _requests(
-        self, text: str, method: str, samples: int, temperature: float, length: int, seed: int
-    ) -> list[wire.Body]:
-        """The requests for one prompt's texts."""
+        self, method: str, samples: int, temperature: float, length: int, seed: int, text: str
+    ) -> list[tuple[wire.Body, int]]:
+        """The requests for one prompt's texts, each with what tells it from its like.
+
+        `extra` may take the seed away, which decides all the same which answers are meant.
+        """
+        write = partial(self._api.text, text, length=length)
         if method == "greedy":
-            return [self._api.text(text, length=length, temperature=0.0)]
-        return [
-            self._api.text(
-                text, length=length, temperature=temperature, seed=wire.mixed(seed, number)
-            )
-            for number in range(samples)
-        ]
+            return [(write(temperature=0.0), 0)]
+        draws = [wire.mixed(seed, number) for number in range(samples)]
+        return [(write(temperature=temperature, seed=draw), draw) for draw in draws]
 
     def _seen(self, texts: pd.Series) -> list[Seen]:
         """What of every prompt's distribution the endpoint shows."""
@@ -365,29 +383,10 @@ class Server:
         steps = asker.ask(self._api.step(text, beginning), wire.read_steps)
         return [Step(*step) for step in steps]
 
-    def _walked(self, answers: Journal, text: str) -> bool:
-        """Whether the journal holds all that a prompt's walk asks for."""
-
-        def ask(beginning: str) -> list[Step]:
-            kept = answers.get(self._api.name(self._api.step(text, beginning)))
-            if kept is None:
-                raise LookupError
-            return [Step(*step) for step in kept]
-
-        try:
-            logprobs.walk(ask, self._api.spelling(text), on=self._goes_on)
-        except LookupError:
-            return False
-        return True
-
     def _check_continues(self, asker: Asker, text: str) -> None:
         """A chat that begins anew would give probabilities of something else."""
-        whole = self._steps(asker, text, "")
-        begun = whole[0].token if len(whole) > 1 else ""
-        if not begun or self._api.spelling(text).rating(begun) != -1:
-            return
-        again = self._steps(asker, text, begun)[:1]
-        if not again or again[0].token != whole[1].token:
+        begun = logprobs.probe(partial(self._steps, asker, text), self._api.spelling(text))
+        if begun is not None:
             raise InputError(
                 f"{self.url}: the chat does not go on with {begun!r} as an assistant's message "
                 "left open; leave continues=False."
@@ -422,14 +421,3 @@ class Server:
                 row = texts.index[texts == futures[future][0]][0]
                 raise InputError(f"prompts: row {row!r}: {error}") from None
         return {name: future.result() for future, name in futures.items()}
-
-
-def _checked(url: str) -> str:
-    if "@" in url or "?" in url:
-        raise InputError(
-            "the url must hold a host and a path alone; a key is read from the environment only."
-        )
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError(f"url is {url!r}; it must be like 'http://localhost:8000/v1'.")
-    return url.rstrip("/")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import urllib.parse
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -34,14 +36,14 @@ class Api(NamedTuple):
         """Whether prompts are messages."""
         return self.path.startswith("chat")
 
-    def name(self, body: Body, number: int = 0) -> str:
-        """What the answer to a request is filed under."""
-        return journal.name(self.url, self.path, body, number)
+    def name(self, body: Body, draw: int = 0) -> str:
+        """What the answer to a request is filed under, which of several draws it may be."""
+        return journal.name(self.url, self.path, body, draw)
 
     def text(
         self, prompt: str, *, length: int, temperature: float, seed: int | None = None
     ) -> Body:
-        """The request for a text."""
+        """The request for a text; `extra` may keep the seed from the server."""
         return self._body(self._open(prompt), temperature=temperature, max_tokens=length, seed=seed)
 
     def step(self, prompt: str, beginning: str) -> Body:
@@ -76,8 +78,51 @@ class Api(NamedTuple):
             if self.chats
             else {"prompt": prompt}
         )
-        body = {"model": self.model, **asked, **fields, **self.extra}
+        # JSON knows no numbers of numpy's
+        plain = {n: v.item() if isinstance(v, np.generic) else v for n, v in fields.items()}
+        body = {"model": self.model, **asked, **plain, **self.extra}
         return {name: value for name, value in body.items() if value is not None}
+
+
+def checked_url(url: str) -> str:
+    """A server's url, without the slash at its end; `InputError` if it is none."""
+    if "@" in str(url) or "?" in str(url):
+        raise InputError(
+            "the url must hold a host and a path alone; a key is read from the environment only."
+        )
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except (ValueError, AttributeError):
+        host, port = None, None
+    if not host or port == 0 or parts.scheme not in ("http", "https") or not _is_word(url):
+        raise InputError(f"url is {url!r}; it must be like 'http://localhost:8000/v1'.")
+    return url.rstrip("/")
+
+
+def _is_word(text: str) -> bool:
+    return text.isprintable() and " " not in text
+
+
+def checked_extra(extra: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Fields to add to every request; `InputError` for what JSON cannot hold."""
+    if extra is not None and not isinstance(extra, Mapping):
+        raise InputError(
+            f"extra is a {type(extra).__name__}; it must be a mapping, as {{'top_p': 0.5}}."
+        )
+    fields = dict(extra or {})
+    for name, value in fields.items():
+        try:
+            json.dumps(value, allow_nan=False)
+            held = isinstance(name, str)
+        except (TypeError, ValueError, RecursionError):
+            held = False
+        if not held:
+            raise InputError(
+                f"extra: {name!r} is a {type(value).__name__} that JSON cannot hold; it must be a "
+                "text, a plain finite number, True, False, None, or lists and dicts of them."
+            )
+    return fields
 
 
 def mixed(seed: int, number: int) -> int:

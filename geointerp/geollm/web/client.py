@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import logging
 import math
 import re
@@ -12,6 +11,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,20 +19,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from geointerp.errors import InputError
-from geointerp.geollm.prompting.templates import one_line
-from geointerp.geollm.web import journal
+from geointerp.geollm.web import journal, replies
 from geointerp.geollm.web.journal import Journal
+from geointerp.geollm.web.patience import Patience
+from geointerp.geollm.web.replies import said
 from geointerp.geollm.web.trouble import Trouble, passes, retry_after
-from geointerp.geollm.web.turns import LONGEST_REST, Turns, cache_folder
+from geointerp.geollm.web.turns import Turns, cache_folder
 from geointerp.progress import track
 
 log = logging.getLogger(__name__)
 
 INTERVAL = 1.0
 MAX_POINTS = 1000
-TRIES = 6
-BACK_OFF = 1.0
-LARGEST = 32 * 2**20
 
 # run for everybody on donated machines
 _PUBLIC = (
@@ -91,13 +89,13 @@ class Client:
         How many things are asked for in a call, beyond those that are kept; at most 1,000 of
         a public server.
     timeout : float
-        Seconds that a server may be silent, or take to answer.
+        Seconds that a server may be silent, or take to answer; a day at most.
 
     Raises
     ------
     InputError
         A user agent that names no application or no contact; a url that is none; less than a
-        second, or more than 1,000 points, for a public server.
+        second, or more than 1,000 points, for a public server; a timeout that is none.
     """
 
     def __init__(
@@ -111,6 +109,7 @@ class Client:
         timeout: float = 60.0,
     ) -> None:
         _check_user_agent(user_agent)
+        replies.check_timeout(timeout)
         self.url, self.user_agent, self.timeout = url, user_agent, timeout
         self.cache = cache_folder() / "openstreetmap.sqlite" if cache is None else Path(cache)
         self.host, self.public = _host(url)
@@ -143,7 +142,7 @@ class Client:
         ------
         InputError
             More questions than `max_points` without a kept answer; a server that refuses one,
-            or has not answered it after `TRIES` tries; a cache that is none.
+            or has not answered it after `patience.TRIES` tries; a cache that is none.
         """
         names = [journal.name(self.url, question.fields) for question in questions]
         with Journal(self.cache) as kept:
@@ -172,7 +171,8 @@ class Client:
 
     def _fetch(self, name: str, question: Question, kept: Journal) -> None:
         """Have an answer kept, whatever number of tries it takes."""
-        for tried in range(1, TRIES + 1):
+        patience = Patience(self.url, name, self.cache)
+        while True:
             with self._turns.alone():
                 # another process may have asked meanwhile
                 if kept.get(name) is not None:
@@ -181,31 +181,12 @@ class Client:
                 try:
                     answer = self._once(question)
                 except Trouble as trouble:
-                    self._bear(trouble, tried, name)
+                    if trouble.passing:
+                        self._turns.rest(patience.rest(trouble))
+                    patience.bear(trouble)
                 else:
                     kept.put(name, answer)
                     return
-
-    def _bear(self, trouble: Trouble, tried: int, name: str) -> None:
-        """Note how long the server is to be left alone, or give it up in one sentence."""
-        kept = f"what it answered before is kept in {self.cache}"
-        if not trouble.passing:
-            raise InputError(f"{self.url}: the server {trouble}; {kept}.") from None
-        # many machines that fail together should not come back together
-        jitter = int(name[tried : tried + 8], 16) / 16**8
-        rest = max(trouble.wait or 0.0, BACK_OFF * 2 ** (tried - 1) * (1 + jitter))
-        self._turns.rest(rest)
-        if rest > LONGEST_REST:
-            raise InputError(
-                f"{self.url}: the server {trouble} and asks to be left alone for {rest:.0f} s; "
-                f"start again then, as {kept}."
-            ) from None
-        if tried == TRIES:
-            raise InputError(
-                f"{self.url}: after {tried} tries the server {trouble}; start again later, "
-                f"as {kept}."
-            ) from None
-        log.info("%s: the server %s (try %d of %d)", self.url, trouble, tried, TRIES)
 
     def _once(self, question: Question) -> Any:
         try:
@@ -218,25 +199,13 @@ class Client:
             if isinstance(cause, TimeoutError):
                 raise Trouble(f"does not answer within {self.timeout:g} s") from None
             raise Trouble(f"cannot be reached, or hangs up ({said(cause)})") from None
-        try:
-            return question.read(json.loads(raw))
-        except json.JSONDecodeError:
-            raise Trouble("gives no JSON") from None
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            raise Trouble(f"gives an answer of another shape ({type(error).__name__})") from None
+        return replies.read(raw, question.read)
 
     def _receive(self, url: str) -> bytes:
-        """The whole of an answer that is neither too long nor too slow."""
-        end = time.monotonic() + self.timeout
-        raw = bytearray()
+        start = time.monotonic()
         with self._opener.open(url, timeout=self.timeout) as response:
-            while part := response.read1(2**16):
-                raw += part
-                if len(raw) > LARGEST:
-                    raise Trouble(f"sends more than {LARGEST // 2**20} MB")
-                if time.monotonic() > end:
-                    raise TimeoutError
-        return bytes(raw)
+            parts = iter(partial(response.read1, 2**16), b"")
+            return replies.receive(parts, start=start, timeout=self.timeout)
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
@@ -273,19 +242,6 @@ def points(*, lon: ArrayLike, lat: ArrayLike) -> list[tuple[str, str]]:
     # no minus before a zero
     rounded = (np.round(values, 7) + 0.0 for values in (lon, lat))
     return list(zip(*([f"{value:.7f}" for value in values] for values in rounded), strict=True))
-
-
-def text(value: Any) -> str:
-    """A text out of JSON, as a file can hold it; TypeError where it is none."""
-    if not isinstance(value, str):
-        raise TypeError("no text")
-    # half a surrogate pair is no text
-    return value.encode("utf-8", "replace").decode()
-
-
-def said(what: object) -> str:
-    """What somebody else says, on one short line."""
-    return one_line(str(what))[:200] or type(what).__name__
 
 
 def _refusal(error: urllib.error.HTTPError) -> Trouble:

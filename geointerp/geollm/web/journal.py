@@ -79,12 +79,24 @@ class Journal(AbstractContextManager["Journal"]):
         self._base.execute("COMMIT")
 
     def get(self, name: str) -> Any:
-        """The answer under a name, or None."""
-        with self._lock:
-            row = self._base.execute(
-                "SELECT answer FROM answers WHERE name = ?", (name,)
-            ).fetchone()
-        return None if row is None else json.loads(row[0])
+        """The answer under a name, or None.
+
+        Raises
+        ------
+        InputError
+            A journal that was damaged.
+        """
+        try:
+            with self._lock:
+                row = self._base.execute(
+                    "SELECT answer FROM answers WHERE name = ?", (name,)
+                ).fetchone()
+            return None if row is None else json.loads(row[0])
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            raise InputError(
+                f"{self.path}: not readable as a journal: {error}; put a copy in its place, or "
+                "name another file, and what is not in it is asked for again."
+            ) from error
 
     def put(self, name: str, answer: Any) -> None:
         """Keep an answer. When this returns, it is on the disk."""

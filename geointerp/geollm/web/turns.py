@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from geointerp.errors import InputError
+from geointerp.geollm.web.patience import LONGEST_REST
 
-LONGEST_REST = 600.0
-"""Seconds of rest that are sat out; a host that asks for more is not asked again in this run."""
-
+# seconds; a host that asks for more rest may be asked again after so long
+_LONGEST_NOTE = 86_400.0
 _POLL = 0.02
 
 
@@ -84,15 +84,18 @@ class Turns:
         time.sleep(max(self._interval, left))
 
     def rest(self, seconds: float) -> None:
-        """Let nobody ask the host for so long; to be called in one's turn."""
-        self._file("rest").write_text(str(time.time() + seconds), "utf-8")
+        """Let nobody ask the host for so long, or for a day; to be called in one's turn."""
+        until = time.time() + min(seconds, _LONGEST_NOTE)
+        self._file("rest").write_text(str(until), "utf-8")
 
     def _rest(self) -> float:
         """Until when, in seconds since the epoch, since it holds after a restart too."""
         try:
-            return float(self._file("rest").read_text("utf-8"))
+            until = float(self._file("rest").read_text("utf-8"))
         except (FileNotFoundError, ValueError):
             return 0.0
+        # farther off than any that is noted, as when the clock was put back
+        return until if until - time.time() < _LONGEST_NOTE + LONGEST_REST else 0.0
 
     def _file(self, kind: str) -> Path:
         return cache_folder() / "hosts" / f"{re.sub(r'[^a-z0-9.-]', '_', self._host)}.{kind}"
