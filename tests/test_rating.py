@@ -118,7 +118,7 @@ def test_the_rating_of_samples_is_the_mean_of_those_that_were_read(monkeypatch, 
     assert found.loc["a", "rating"] == 1.5
     assert found.loc["a", "n_read"] == 2
     assert found.loc["a", "reason"] == (
-        "2 of 5: it gives no number; 1 of 5: it gives 99, which is no rating from 0.0 to 9.9"
+        "2 of 5: it gives no number; 1 of 5: it gives 99; a rating is 0.0 to 9.9, with one decimal"
     )
     assert found.loc["a", "text"] == texts["a"]
     assert np.isnan(found.loc["b", "rating"])
