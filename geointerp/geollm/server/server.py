@@ -407,8 +407,21 @@ class Server:
         self, asker: Asker, tasks: Mapping[tuple[str, int], Callable[[], T]], texts: pd.Series
     ) -> dict[tuple[str, int], T]:
         """Do all tasks, so many at a time; an error ends those that have not begun."""
+        failed: list[tuple[str, BaseException]] = []
+
+        def done_or_stopped(text: str, task: Callable[[], T]) -> T:
+            try:
+                return task()
+            except BaseException as error:
+                failed.append((text, error))
+                # here, or this worker's next task begins before anybody looks
+                asker.stop.set()
+                raise
+
         with ThreadPoolExecutor(self.concurrency) as pool:
-            futures = {pool.submit(task): name for name, task in tasks.items()}
+            futures = {
+                pool.submit(done_or_stopped, name[0], task): name for name, task in tasks.items()
+            }
             try:
                 done = as_completed(futures)
                 for future in track(done, f"asking {self.model}", total=len(futures)):
@@ -416,8 +429,9 @@ class Server:
             except BaseException as error:
                 asker.stop.set()
                 pool.shutdown(cancel_futures=True)
-                if not isinstance(error, InputError):
+                if not (failed and isinstance(failed[0][1], InputError)):
                     raise
-                row = texts.index[texts == futures[future][0]][0]
-                raise InputError(f"prompts: row {row!r}: {error}") from None
+                text, first = failed[0]
+                row = texts.index[texts == text][0]
+                raise InputError(f"prompts: row {row!r}: {first}") from None
         return {name: future.result() for future, name in futures.items()}
