@@ -8,6 +8,8 @@ import pandas as pd
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
+    FalconH1Config,
+    FalconH1ForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -107,6 +109,11 @@ def random_model(kind, words):
     if kind == "mamba":  # has no key-value cache
         config = MambaConfig(**size, state_size=4, initializer_range=0.4)
         return gi.models.wrap(MambaForCausalLM(config).eval(), words)
+    if kind == "falcon_h1":  # has one beside a recurrent state
+        state = {"mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 4}
+        more = {"num_key_value_heads": 2, "mamba_chunk_size": 16}
+        config = FalconH1Config(**size, **heads, **state, **more)
+        return gi.models.wrap(FalconH1ForCausalLM(config).eval(), words)
     config = LlamaConfig(**size, **heads, max_position_embeddings=256)
     return gi.models.wrap(LlamaForCausalLM(config).eval(), words)
 

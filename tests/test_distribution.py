@@ -28,7 +28,7 @@ def test_distribution_agrees_with_brute_force(kind):
     assert np.abs(found.loc["d"] - found.loc["c"]).max() > 1e-3
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "mistral", "mamba"])
+@pytest.mark.parametrize("architecture", ["gpt2", "mistral", "mamba", "falcon_h1"])
 def test_distribution_with_absolute_positions_a_window_or_no_cache(architecture):
     prompts = asked()
     model = random_model(architecture, tokenizer("split"))

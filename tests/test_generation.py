@@ -29,7 +29,7 @@ def peer(model, text, length):
     return model.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gpt2", "mistral", "mamba"])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "mistral", "mamba", "falcon_h1"])
 def test_greedy_text_is_that_of_transformers(architecture):
     prompts = varied()
     model = random_model(architecture, tokenizer("merged"))
@@ -40,7 +40,7 @@ def test_greedy_text_is_that_of_transformers(architecture):
     assert len({text for (text,) in found}) > 1
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gpt2", "mamba"])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "mamba", "falcon_h1"])
 @pytest.mark.parametrize("samples", [None, 3])
 def test_a_prompt_is_answered_the_same_in_any_company(architecture, samples):
     prompts = varied()

@@ -84,6 +84,9 @@ def forward(
 
 def repeat(cache: Any, times: int) -> bool:
     """Repeat every row of a cache in place; False if it is of a kind that cannot."""
+    # of a layer with both attention and a recurrent state, transformers repeats the former alone
+    if any(hasattr(layer, "conv_states") for layer in getattr(cache, "layers", ())):
+        return False
     try:
         cache.batch_repeat_interleave(times)
     except (AttributeError, NotImplementedError):
