@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -23,6 +24,27 @@ from geointerp.geollm.ratings.answers import end, read_rating, read_ratings
         ("My answer is 2.0.\n\nCoordinates: (1.00000, 2.00000)", 2.0),
         ("My answer is 2.0, out of 9.9", 2.0),
         ("4.5 (yes, 4.5)", 4.5),
+        ("(7.3)", 7.3),
+        ("**7.3**", 7.3),
+        ("`7.3`", 7.3),
+        ("7.3/9.9", 7.3),
+        ("7.3 out of 9.9.", 7.3),
+        ("It is 7.3 on a scale from 0.0 to 9.9.", 7.3),
+        ("GDP (On a Scale from 0.0 to 9.9): 7.3", 7.3),
+        ("My answer is (7.3).", 7.3),
+        ("My answer is: **7.3**", 7.3),
+        ("My answer is `7.3`.", 7.3),
+        ("My answer is 7.3/9.9.", 7.3),
+        ("My answer is **7.3**/9.9", 7.3),
+        ("My answer is 9.9 / 9.9.", 9.9),
+        ("My answer is 7.3 out of 9.9.", 7.3),
+        ("My answer is 7.3 (on a scale from 0.0 to 9.9).", 7.3),
+        ("My answer is 7.3 on a scale from 0.0 to 9.9", 7.3),
+        ("My answer is:\n\n7.3", 7.3),
+        ("My answer is 7.3, since 3,000 people live there.", 7.3),
+        ("My answer is 7.3 because it has 2 ports.", 7.3),
+        ("My answer is 7.3 – it is a port.", 7.3),
+        ("My answer is 7.3. The next town, 8.2 km off, is larger.", 7.3),
     ],
 )
 def test_a_rating_is_read(text, rating):
@@ -36,7 +58,30 @@ def test_a_rating_is_read(text, rating):
         (" \n", "it is empty"),
         ("I cannot rate people.", "it gives no number"),
         ("My answer is high.", "it gives no number"),
-        ("My answer is high: 7.5", "it gives no number"),
+        ("My answer is high: 7.5", 'it gives 7.5, but not right after "My answer is"'),
+        ("My answer is about 7.5", 'it gives 7.5, but not right after "My answer is"'),
+        ("It is 7.5. My answer is that.", 'no number follows "My answer is"'),
+        ("My answer is that.\n7.5", 'no number follows "My answer is"'),
+        ("My answer is 3.0-4.0", "it gives 2 numbers, 3.0 and 4.0 …"),
+        ("My answer is 3.0 – 4.0.", "it gives 2 numbers, 3.0 and 4.0 …"),
+        ("My answer is 3.0 to 4.0.", "it gives 2 numbers, 3.0 and 4.0 …"),
+        ("My answer is 7.3 or 8.0.", "it gives 2 numbers, 7.3 and 8.0 …"),
+        ("My answer is 7.3, or 8", "it gives 2 numbers, 7.3 and 8 …"),
+        ("My answer is 7.3 - 8", "it gives 2 numbers, 7.3 and 8 …"),
+        ("My answer is 7.3 and 8.0.", "it gives 2 numbers, 7.3 and 8.0 …"),
+        ("My answer is 7.3 (a range of 7.0 to 7.6).", "it gives 3 numbers, 7.3 and 7.0 …"),
+        ("My answer is between 3.0 and 4.0.", "it gives 2 numbers, 3.0 and 4.0 …"),
+        ("My answer is 0.7 on a scale from 0.0 to 1.0", "it gives 3 numbers, 0.7 and 0.0 …"),
+        ("My answer is 1.0? No: 2.0", "it gives 2 numbers, 1.0 and 2.0 …"),
+        ("My answer is 7.3/10.", "it gives 2 numbers, 7.3 and 10 …"),
+        ("My answer is 7.3 million.", 'it says "7.3 million", which may be no rating'),
+        ("My answer is 7.3% of it", 'it says "7.3% of", which may be no rating'),
+        ("My answer is 7.3 on a scale of ten", 'it says "7.3 on", which may be no rating'),
+        ("My answer is 7.3 out of 10", "it says \"7.3 out\", which may be no rating"),
+        ("7.3 million", 'it says "7.3 million", which may be no rating'),
+        ("~7.3", 'it says "~7.3", which may be no rating'),
+        ("7.3-9.9", "it gives 2 numbers, 7.3 and 9.9 …"),
+        ("7.3/10", "it gives 2 numbers, 7.3 and 10 …"),
         ("between 3.0 and 4.0", "it gives 2 numbers, 3.0 and 4.0 …"),
         ("7", "it gives 7; a rating is 0.0 to 9.9, with one decimal"),
         ("10.0", "it gives 10.0; a rating is 0.0 to 9.9, with one decimal"),
@@ -82,11 +127,28 @@ def test_whatever_the_text_there_is_a_rating_or_a_reason(text):
         ("My answer is 1.0? No: 2.0\n3.0", "My answer is 1.0? No: 2.0"),
         ("my answer is about 7\n\n", "my answer is about 7"),
         ("-1.5\n", "-1.5"),
+        ("7.3/9.9\n8.0/9.9", "7.3/9.9"),
+        ("**7.3** out of 9.9.\nNear", "**7.3** out of 9.9."),
+        ("7.3 on a scale from 0.0 to 9.9\nNear", "7.3 on a scale from 0.0 to 9.9"),
+        ("My answer is:\n\n7.3\nMy answer is 1.0", "My answer is:\n\n7.3"),
     ],
 )
 def test_an_answer_ends_with_the_line_that_gives_it(text, answer):
     assert text[: end(text)] == answer
     assert end(text) < len(text)
+
+
+FORMS = ["7.3", "(7.3)", "**7.3**", "`7.3`.", "7.3/9.9", "7.3 out of 9.9.", "7", "7.35", "7.3 "]
+
+
+@pytest.mark.parametrize("begun", ["", "My answer is ", "Near 3 km. My answer is:\n"])
+@pytest.mark.parametrize("form", [*FORMS, "7.3 on a scale from 0.0 to 9.9"])
+def test_what_is_read_of_an_answer_is_not_changed_by_what_comes_after_its_end(begun, form):
+    alone, more = read_rating(begun + form), f"{begun}{form}\n\nCoordinates: (1.0, 2.0)"
+    assert math.isnan(alone.rating) == ("3" not in form or "5" in form)
+    if begun or not math.isnan(alone.rating):
+        assert more[: end(more)] == begun + form
+        np.testing.assert_equal(read_rating(more[: end(more)]), alone)
 
 
 @pytest.mark.parametrize(
