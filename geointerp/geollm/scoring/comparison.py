@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from sklearn.base import clone
 from geointerp import artefacts, cards
 from geointerp.errors import InputError
 from geointerp.geollm.baselines.methods import Method
+from geointerp.geollm.scoring.keys import Untold, key
 from geointerp.geollm.scoring.pairs import located
 from geointerp.geollm.scoring.scores import scores
 from geointerp.geollm.truth.labels import numbers
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from sklearn.model_selection import BaseCrossValidator
 
     from geointerp.probes.splits import Fold
+
+log = logging.getLogger(__name__)
 
 FIGURES = tuple(
     name + end
@@ -80,8 +82,10 @@ def compare(
         Side of these blocks, and of those that the intervals are drawn over.
     out : path, optional
         A folder for the predictions of every fold, kept as soon as it is done: what stands
-        there already, of the same method, features, truth and fold, is not done again. Also
-        `scores.csv`, and a table of predictions, truth, lon and lat for each split.
+        there already, of the same method, features, truth, fold and versions of the
+        libraries, is not done again. A method with a lambda, or with another part that no name
+        tells, is done anew each time, and a warning is logged. Also `scores.csv`, and a table
+        of predictions, truth, lon and lat for each split.
     seed : int
         Of the folds, if none were given, and of the intervals' draws.
 
@@ -115,6 +119,7 @@ def compare(
     folder = None if out is None else Path(out)
     if folder is not None:
         artefacts.check_folder(folder / "folds")
+    keys = {name: None if folder is None else _key(name, method) for name, method in known.items()}
     found, rows = {}, []
     for split, splitter in labelled(cv).items():
         parts = list(folds(table, splitter))
@@ -125,7 +130,7 @@ def compare(
             columns[name] = (
                 method
                 if isinstance(method, pd.Series)
-                else _out_of_fold(method, wanted, parts, (split, name), folder)
+                else _out_of_fold(method, wanted, parts, (split, name), folder, keys[name])
             )
             options: dict[str, Any] = {"cv": splitter} if is_rating else {"recalibrate": None}
             options |= {"block_km": block_km, "seed": seed}
@@ -134,7 +139,15 @@ def compare(
         found[split] = pd.DataFrame(columns)
     scored = _layout(pd.DataFrame(rows))
     if folder is not None:
-        _write(scored, found, table, wanted, folder)
+        made = {
+            "function": "geointerp.geollm.compare",
+            "n_places": len(table),
+            "methods": list(known),
+            "block_km": block_km,
+            "seed": seed,
+        }
+        splits = {split: repr(splitter) for split, splitter in labelled(cv).items()}
+        _write(scored, found, table, wanted, folder, {"made by": made, "splits": splits})
     return Comparison(scored, found)
 
 
@@ -172,6 +185,20 @@ def _given(name: str, method: Method | pd.Series, index: pd.Index) -> Method | p
     return Method(method.estimator, features)
 
 
+def _key(name: str, method: Method | pd.Series) -> str | None:
+    """By which a method is known again; None if it cannot be, or need not."""
+    if isinstance(method, pd.Series):
+        return None
+    try:
+        key(method.features)
+        return key(method.estimator)
+    except Untold as what:
+        log.warning(
+            "%s holds %s; as another may look the same, its folds are not kept", name, what
+        )
+        return None
+
+
 def _check_folds(split: str, parts: list[Fold], n: int) -> None:
     times = np.bincount(np.concatenate([test for _, test in parts]), minlength=n)
     if (times != 1).any():
@@ -187,22 +214,22 @@ def _out_of_fold(
     parts: list[Fold],
     title: tuple[str, str],
     folder: Path | None,
+    known_by: str | None,
 ) -> pd.Series:
     values, found = truth.to_numpy(), np.full(len(truth), np.nan)
-    told = _told(method.estimator)
 
     def predicted(train: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.float64]:
         fitted = clone(method.estimator).fit(method.features[train], values[train])
         return np.asarray(fitted.predict(method.features[test]), float)
 
     for k, (train, test) in enumerate(track(parts, ", ".join(title))):
-        if folder is None:
+        if folder is None or known_by is None:
             found[test] = predicted(train, test)
         else:
             # all that decides it: not the truth of the places that are held out
-            key = _digest(told, method.features[train], method.features[test], values[train])
+            own = key(known_by, method.features[train], method.features[test], values[train])
             name = "-".join(map(_slug, title))
-            path = folder / "folds" / f"{name}-{k}-{key}.npy"
+            path = folder / "folds" / f"{name}-{k}-{own}.npy"
             found[test] = _kept(path, functools.partial(predicted, train, test))
     for bad in np.flatnonzero(~np.isfinite(found)):
         raise InputError(
@@ -224,33 +251,6 @@ def _kept(path: Path, make: Callable[[], NDArray[np.float64]]) -> NDArray[np.flo
         raise InputError(f"{path}: not readable; delete it to have it made again.") from error
 
 
-def _told(value: Any) -> Any:
-    """What decides an estimator's predictions, in words that are the same in another process."""
-    if hasattr(value, "fingerprint"):
-        return value.fingerprint
-    if hasattr(value, "get_params"):
-        options = value.get_params(deep=False)
-        return [type(value).__qualname__, {k: _told(v) for k, v in sorted(options.items())}]
-    if isinstance(value, list | tuple):
-        return [_told(part) for part in value]
-    if callable(value):
-        return f"{value.__module__}.{value.__qualname__}"
-    return repr(value)
-
-
-def _digest(told: Any, *arrays: NDArray[Any]) -> str:
-    digest = hashlib.sha256(json.dumps(told).encode())
-    for array in arrays:
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        plain = array.dtype == object
-        digest.update(
-            json.dumps(array.tolist(), default=str).encode()
-            if plain
-            else np.ascontiguousarray(array).tobytes()
-        )
-    return digest.hexdigest()[:16]
-
-
 def _layout(rows: pd.DataFrame) -> pd.DataFrame:
     """A row per method in the order given; split and score as columns, splits side by side."""
     wide = rows.pivot(index="method", columns="split", values=list(FIGURES)).swaplevel(axis=1)
@@ -266,14 +266,14 @@ def _write(
     table: pd.DataFrame,
     truth: pd.Series,
     folder: Path,
+    about: dict[str, Any],
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     where = table[["lon", "lat"]].assign(truth=truth)
     _replace(folder / "scores.csv", scored)
     for split, predictions in found.items():
         _replace(folder / _file(split), where.join(predictions))
-    about: dict[str, Any] = {"function": "geointerp.geollm.compare", "n_places": len(table)}
-    sections = {"made by": about, "predictions": {split: _file(split) for split in found}}
+    sections = about | {"predictions": {split: _file(split) for split in found}}
     cards.write(folder, "Comparison of ways to predict a truth", sections)
 
 
