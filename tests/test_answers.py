@@ -77,7 +77,7 @@ def test_a_rating_is_read(text, rating):
         ("My answer is 7.3 million.", 'it says "7.3 million", which may be no rating'),
         ("My answer is 7.3% of it", 'it says "7.3% of", which may be no rating'),
         ("My answer is 7.3 on a scale of ten", 'it says "7.3 on", which may be no rating'),
-        ("My answer is 7.3 out of 10", "it says \"7.3 out\", which may be no rating"),
+        ("My answer is 7.3 out of 10", 'it says "7.3 out", which may be no rating'),
         ("7.3 million", 'it says "7.3 million", which may be no rating'),
         ("~7.3", 'it says "~7.3", which may be no rating'),
         ("7.3-9.9", "it gives 2 numbers, 7.3 and 9.9 …"),

@@ -17,7 +17,7 @@ from geointerp.errors import InputError
         (np.float64(1e-30), "1e-30"),
         (np.longdouble(2), "2.0"),
         (np.complex128(1 + 2j), "1+2j"),
-        (np.str_("São 'Paulo'"), '"São \'Paulo\'"'),
+        (np.str_("São 'Paulo'"), "\"São 'Paulo'\""),
         (np.str_("x"), "'x'"),
         (np.str_("a)b'\"c"), r"""'a)b\'"c'"""),
         (np.bytes_(b"x"), "b'x'"),

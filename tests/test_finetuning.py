@@ -13,7 +13,7 @@ from sklearn.model_selection import cross_val_predict
 
 import geointerp as gi
 from geointerp.errors import InputError
-from geointerp.geollm.finetuning import training
+from geointerp.geollm.finetuning import finetuned, training
 from geointerp.geollm.ratings.distribution import log_scores
 from geointerp.geollm.ratings.encoding import encode
 from geointerp.probes import RandomKFold
@@ -328,7 +328,115 @@ def test_a_fit_that_is_kept_is_not_done_again(llama, tmp_path, monkeypatch):
         gi.geollm.FinetunedRegressor(llama, **options, seed=1).fit(texts, truth)
 
 
+@pytest.fixture
+def asked(monkeypatch):
+    """What `finetune` is given by the estimator, instead of a training."""
+    calls = []
+    monkeypatch.setattr(
+        finetuned, "finetune", lambda *given, **options: calls.append((given, options))
+    )
+    return calls
+
+
+CHANGES = {
+    "epochs": 2,
+    "method": "bitfit",
+    "labels": "magnitude",
+    "batch_size": 4,
+    "learning_rate": 0.5,
+    "seed": 1,
+}
+
+
+def test_a_fit_is_kept_under_the_name_of_all_that_decides_it(gpt2, tmp_path, asked):
+    texts, truth = PROMPTS.to_numpy(), TRUTH.to_numpy()
+    other = copy.deepcopy(gpt2)
+    other.model.transformer.h[0].ln_1.bias.data[0] += 1
+    fits = [({}, gpt2, texts, truth), ({}, gpt2, texts, truth)]
+    fits += [({name: value}, gpt2, texts, truth) for name, value in CHANGES.items()]
+    fits += [({"labels": gi.geollm.Labels(log10=True)}, gpt2, texts, truth)]
+    # one place's own
+    fits += [({}, gpt2, texts, np.append(truth[:-1], 7.0))]
+    fits += [({}, gpt2, np.append(texts[:-1], "Rate: "), truth), ({}, other, texts, truth)]
+    for options, model, x, y in fits:
+        gi.geollm.FinetunedRegressor(model, out=tmp_path, **options).fit(x, y)
+    folders = [options["out"] for _, options in asked]
+    assert folders[0] == folders[1]
+    assert len(set(folders)) == len(fits) - 1
+    assert {folder.parent for folder in folders} == {tmp_path}
+    for (options, *_), (_, passed) in zip(fits, asked, strict=True):
+        assert {name: passed[name] for name in options} == options
+
+
+def test_a_sample_is_drawn_by_its_seed(gpt2, asked):
+    texts, truth = np.array([f"Rate {i}: " for i in range(50)], object), np.arange(50.0)
+    for seed in (0, 0, 1):
+        gi.geollm.FinetunedRegressor(gpt2, sample=12, seed=seed).fit(texts, truth)
+    rows = []
+    for (_, prompts, known), _ in asked:
+        assert prompts.index.equals(known.index)
+        assert [f"Rate {value:.0f}: " for value in known] == prompts.tolist()
+        rows.append(sorted(known))
+    assert len(set(rows[0])) == 12
+    assert rows[0] == rows[1] != rows[2]
+    assert max(rows[0]) > 30
+    assert min(rows[0]) < 20
+
+
+def test_a_sample_of_all_or_more_leaves_them_as_they_are(gpt2, asked):
+    gi.geollm.FinetunedRegressor(gpt2, sample=72).fit(PROMPTS.to_numpy(), TRUTH.to_numpy())
+    (((_, prompts, known), _),) = asked
+    assert prompts.tolist() == PROMPTS.tolist()
+    assert known.tolist() == TRUTH.tolist()
+
+
+def test_it_is_shown_in_a_line(llama):
+    tuned = finetuned.Finetuned(
+        llama.model,
+        llama.tokenizer,
+        "tiny",
+        labels=gi.geollm.Labels("magnitude"),
+        losses=[4.6, 2.25],
+    )
+    assert repr(tuned) == "Finetuned('tiny', labels=Labels(kind='magnitude'), losses=[4.6, 2.25])"
+
+
 # bad input
+
+
+@pytest.mark.parametrize("spare", [19, 20])
+def test_learned_tokens_need_room_among_the_positions(gpt2, spare):
+    # GPT-2 has 128 positions
+    text, answer = "Rate:", max(map(len, encode(gpt2.tokenizer, "Rate:", 0).tails))
+    while len(encode(gpt2.tokenizer, text, 0).prefix) + answer + spare < 128:
+        text = "a " + text
+    assert len(encode(gpt2.tokenizer, text, 0).prefix) + answer + spare == 128
+    given = pd.Series([text, "Rate:"]), pd.Series([1.0, 2.0])
+    gi.geollm.finetune(gpt2, *given, epochs=1)
+    if spare == 20:
+        tuned = gi.geollm.finetune(gpt2, *given, method="prompt", epochs=1)
+        assert np.isfinite(gi.geollm.predict(tuned, given[0])["rating"]).all()
+    else:
+        with pytest.raises(InputError, match=r"row 0 has 129 tokens .* the model takes 128"):
+            gi.geollm.finetune(gpt2, *given, method="prompt", epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "bitfit"}, "LlamaForCausalLM has no biases to train"),
+        ({"labels": "ranks"}, "kind is 'ranks'"),
+        ({"truth": TRUTH.iloc[1:]}, "the index has no 's0.0'"),
+        ({"truth": TRUTH * 0}, "1 distinct value"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_read(
+    llama, monkeypatch, options, message
+):
+    monkeypatch.setattr(finetuned, "ask", None)
+    monkeypatch.setattr(finetuned, "_base", None)
+    with pytest.raises(InputError, match=message):
+        gi.geollm.finetune(llama, PROMPTS, **{"truth": TRUTH, **options})
 
 
 @pytest.mark.parametrize(

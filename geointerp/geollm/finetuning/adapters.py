@@ -33,7 +33,7 @@ def attach(hf: Any, method: str) -> Any:
     Raises
     ------
     InputError
-        A model that has nothing for the method to train.
+        A model that has nothing for peft to train.
     """
     if method in ("lora", "prompt"):
         import peft
@@ -59,12 +59,7 @@ def attach(hf: Any, method: str) -> Any:
                 f"{type(hf).__name__}: peft cannot train it by {method!r}: {said}"
             ) from error
     for name, weight in hf.named_parameters():
-        weight.requires_grad_(method == "full" or name.rpartition(".")[2] == "bias")
-    if not any(weight.requires_grad for weight in hf.parameters()):
-        raise InputError(
-            f"{type(hf).__name__} has no biases to train, as Llama and its kin have none; "
-            "method='lora' trains it."
-        )
+        weight.requires_grad_(method == "full" or _is_bias(name))
     return hf
 
 
@@ -100,6 +95,15 @@ def check(hf: Any, tokenizer: Any, method: str) -> None:
         raise InputError(
             f"{type(hf).__name__} has an adapter already; merge it first (merge_and_unload)."
         )
+    if method == "bitfit" and not any(_is_bias(name) for name, _ in hf.named_parameters()):
+        raise InputError(
+            f"{type(hf).__name__} has no biases to train, as Llama and its kin have none; "
+            "method='lora' trains it."
+        )
+
+
+def _is_bias(name: str) -> bool:
+    return name.rpartition(".")[2] == "bias"
 
 
 def save(trained: Any, tokenizer: Any, method: str, folder: Path) -> None:
@@ -115,9 +119,7 @@ def save(trained: Any, tokenizer: Any, method: str, folder: Path) -> None:
         (folder / "README.md").unlink(missing_ok=True)
     elif method == "bitfit":
         weights = {n: w.detach().contiguous() for n, w in trained.named_parameters()}
-        save_file(
-            {n: w for n, w in weights.items() if n.rpartition(".")[2] == "bias"}, folder / _BIASES
-        )
+        save_file({n: w for n, w in weights.items() if _is_bias(n)}, folder / _BIASES)
     else:
         trained.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

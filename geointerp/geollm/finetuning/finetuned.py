@@ -19,7 +19,7 @@ from geointerp.errors import InputError
 from geointerp.geollm.finetuning import adapters
 from geointerp.geollm.finetuning.training import Example, train
 from geointerp.geollm.ratings.chat import Chat
-from geointerp.geollm.ratings.encoding import ask
+from geointerp.geollm.ratings.encoding import ask, texts_of
 from geointerp.geollm.ratings.predict import predict
 from geointerp.geollm.ratings.scale import RATINGS
 from geointerp.geollm.scoring.pairs import paired
@@ -31,7 +31,7 @@ LEARNING_RATES = {"lora": 1e-3, "prompt": 3e-2, "bitfit": 3e-3, "full": 1e-4}
 _SAMPLE = "labels.safetensors"
 
 
-@dataclass
+@dataclass(repr=False)
 class Finetuned(Model):
     """A language model that was taught to rate, and the way back from its ratings.
 
@@ -49,6 +49,10 @@ class Finetuned(Model):
 
     labels: Labels = field(default_factory=Labels)
     losses: list[float] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        losses = ", ".join(f"{loss:.3g}" for loss in self.losses)
+        return f"Finetuned({self.name!r}, labels={self.labels}, losses=[{losses}])"
 
 
 def finetune(
@@ -139,9 +143,10 @@ def finetune(
     if folder is not None:
         artefacts.refuse_existing(folder)
     scale = clone(labels) if isinstance(labels, Labels) else Labels(labels)
-    index, encoded = ask(model, prompts, chat, lambda one: max(map(len, one.tails)))
-    known = paired(pd.Series(0.0, index=index), truth)[1]
-    steps = (10 * scale.fit_transform(known)).round()
+    asked = pd.Series(0.0, index=texts_of(prompts).index)
+    steps = (10 * scale.fit_transform(paired(asked, truth)[1])).round()
+    before = adapters.LEARNED_TOKENS if method == "prompt" else 0
+    _, encoded = ask(model, prompts, chat, lambda one: before + max(map(len, one.tails)))
     examples = [
         Example(one.prefix, one.tails[int(step)])
         for one, step in zip(encoded, steps, strict=True)

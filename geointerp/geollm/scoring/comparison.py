@@ -193,9 +193,7 @@ def _key(name: str, method: Method | pd.Series) -> str | None:
         key(method.features)
         return key(method.estimator)
     except Untold as what:
-        log.warning(
-            "%s holds %s; as another may look the same, its folds are not kept", name, what
-        )
+        log.warning("%s holds %s; as another may look the same, its folds are not kept", name, what)
         return None
 
 
