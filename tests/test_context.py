@@ -168,6 +168,11 @@ def test_the_columns_of_an_address_are_those_that_are_asked_for_in_that_order():
     bare = gi.geollm.PlacesTable(table())
     assert bare.address(lon=[0.09, 0.09], lat=[0, 0.5]) == [("Bee",), ()]
     assert bare.attribution == ""
+    for one in ("country", ["country"], ("country",)):
+        named = gi.geollm.PlacesTable(own, address=one)
+        assert named.address(lon=[0.09], lat=[0]) == [("Bee", "T")]
+    with pytest.raises(InputError, match="no column 'c'; the places have name"):
+        gi.geollm.PlacesTable(own, address="c")
     with pytest.raises(InputError, match="no column 'vally'; the places have name, valley"):
         gi.geollm.PlacesTable(own, address=["vally"])
 
@@ -183,3 +188,20 @@ def test_a_table_is_read_from_a_file_and_from_any_crs(tmp_path):
         assert told.address(lon=[0.18], lat=[0.01]) == [("Cee", "Côte d'Ivoire")]
     with pytest.raises(InputError, match="no such file"):
         gi.geollm.PlacesTable(tmp_path / "other.csv")
+
+
+@pytest.mark.parametrize(("lon", "lat"), [(0, 91), (0, -91), (181, 0), (np.nan, 0), (0, np.nan)])
+def test_points_that_are_not_on_the_globe_are_refused(lon, lat):
+    told = gi.geollm.PlacesTable(table())
+    for ask in (told.address, told.nearby, told.index.nearby):
+        with pytest.raises(InputError, match=r"point 1: longitude .* are not on the globe"):
+            ask(lon=[0, lon], lat=[0, lat])
+        ask(lon=[180, -180, 0], lat=[90, -90, 0])
+
+
+def test_places_of_another_area_are_not_found():
+    lon, areas = np.linspace(0, 0.2, 21), np.arange(21) % 3 - 1
+    index = PlaceIndex([f"p{i}" for i in range(21)], lon=lon, lat=np.zeros(21), areas=areas)
+    found = index.nearby(lon=[0.101, 0.101, 0.101], lat=[0, 0, 0], areas=[-1, 0, 1], k=2)
+    assert found["name"].tolist() == ["p9", "p12", "p10", "p13", "p11", "p8"]
+    assert index.nearby(lon=[0.1], lat=[0], areas=[2]).empty

@@ -180,6 +180,18 @@ def test_settlements_are_those_that_looking_at_every_one_finds(tmp_path):
     assert lengths >= {2, 3, 4, 5}
 
 
+def test_nearer_settlements_of_another_area_do_not_hide_the_points_own(tmp_path):
+    r = Region()
+    for i in range(12):
+        r.place(f"Ost {i}", 10.501 + i * 1e-4, 50.5, "hamlet")
+    r.place("West", 10.48, 50.5, "hamlet")
+    r.area("Westen", 8, [r.box(10, 50, 10.5, 51)])
+    r.area("Osten", 8, [r.box(10.5, 50, 11, 51)])
+    ctx = gi.geollm.OsmFile(r.write(tmp_path / "r.osm.pbf", (10, 50, 11, 51)))
+    found = ctx.address(lon=[10.499, 10.5015], lat=[50.5, 50.5])
+    assert found == [("West", "Westen"), ("Ost 5", "Osten")]
+
+
 def test_a_country_is_told_by_its_part_where_its_boundary_is_not_whole(tmp_path):
     r = Region()
     r.place("Dorf", 10.5, 50.5)
@@ -289,7 +301,46 @@ def test_a_point_outside_is_named(path):
     )
     for ask in (ctx.address, ctx.nearby):
         with pytest.raises(InputError, match=wanted):
-            ask(lon=[10, 13.0001, 200], lat=[50, 50, 50])
+            ask(lon=[10, 13.0001, -160], lat=[50, 50, 50])
+        for lon, lat in ((10, 91), (200, 50), (np.nan, 50), (10, np.nan)):
+            with pytest.raises(InputError, match=r"point 1: longitude .* are not on the globe"):
+                ask(lon=[10, lon], lat=[50, lat])
+
+
+@pytest.mark.parametrize(
+    ("extent", "inside"),
+    [
+        ((9, 49, 10.4, 53), ["Altstadt", "Weiler", "Flur"]),
+        # on the very edge
+        ((9, 49, 10.5, 50.5), ["Altstadt", "Stadt", "Weiler", "Flur"]),
+        (EXTENT, ["Altstadt", "Stadt", "Weiler", "Flur", "Land"]),
+        (None, ["Altstadt", "Stadt", "Weiler", "Flur", "Land"]),
+    ],
+)
+def test_places_beyond_the_extent_are_not_inside(tmp_path, extent, inside):
+    ctx = gi.geollm.OsmFile(region().write(tmp_path / "land.osm.pbf", extent))
+    assert ctx.inside["name"].tolist() == inside
+    assert len(ctx.places) == 5
+    assert ctx.inside.crs == ctx.places.crs
+    west, south, east, north = ctx.extent
+    assert ctx.inside.equals(ctx.places.cx[west:east, south:north])
+    ctx.address(lon=ctx.inside.geometry.x, lat=ctx.inside.geometry.y)
+
+
+def test_places_on_both_sides_of_the_date_line_are_inside(tmp_path):
+    r = Region()
+    r.place("Suva", 178.44, -18.14, "city")
+    r.place("Rabi", -179.99, -16.5, "village")
+    r.place("Apia", -171.76, -13.83, "city")
+    r.place("Udu", 180, -16.13)
+    r.place("Minerva", -179.9, -23.6)
+    ctx = gi.geollm.OsmFile(r.write(tmp_path / "fiji.osm.pbf", (176, -21, -177, -12)))
+    west, south, east, north = ctx.extent
+    assert west > east
+    assert ctx.inside["name"].tolist() == ["Suva", "Rabi", "Udu"]
+    # what a box of degrees would hold
+    assert ctx.places.cx[west:east, south:north]["name"].tolist() == ["Apia"]
+    ctx.nearby(lon=ctx.inside.geometry.x, lat=ctx.inside.geometry.y)
 
 
 def test_a_file_that_does_not_say_its_extent_has_that_of_its_places_and_areas(tmp_path):

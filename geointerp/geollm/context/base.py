@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import cKDTree
 
 from geointerp import sphere
@@ -40,6 +40,11 @@ class Context(Protocol):
         Returns
         -------
         list of tuple of str, length n
+
+        Raises
+        ------
+        InputError
+            A point that is not on the globe.
         """
 
     def nearby(self, *, lon: ArrayLike, lat: ArrayLike) -> pd.DataFrame:
@@ -54,7 +59,38 @@ class Context(Protocol):
         -------
         DataFrame
             As `PlaceIndex.nearby` gives it.
+
+        Raises
+        ------
+        InputError
+            A point that is not on the globe.
         """
+
+
+def on_globe(*, lon: ArrayLike, lat: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitudes and latitudes as arrays of one dimension, once it is sure that they are such.
+
+    Parameters
+    ----------
+    lon, lat : array_like, shape (n,)
+        Degrees; single numbers are taken for one point.
+
+    Returns
+    -------
+    lon, lat : ndarray of float64, shape (n,)
+
+    Raises
+    ------
+    InputError
+        A point that is not on the globe, or has a missing coordinate.
+    """
+    lon, lat = np.atleast_1d(np.asarray(lon, float)), np.atleast_1d(np.asarray(lat, float))
+    for bad in np.flatnonzero(~((np.abs(lon) <= 180) & (np.abs(lat) <= 90))):
+        raise InputError(
+            f"point {bad}: longitude {lon[bad]:g} and latitude {lat[bad]:g} are not on the globe; "
+            "they must lie within ±180 and ±90."
+        )
+    return lon, lat
 
 
 class PlaceIndex:
@@ -65,18 +101,33 @@ class PlaceIndex:
     names : sequence of str, length m
     lon, lat : array_like, shape (m,)
         Degrees.
+    areas : array_like of int, shape (m,), optional
+        Where each lies, if a point should find those of its own area alone.
     """
 
-    def __init__(self, names: Sequence[str], *, lon: ArrayLike, lat: ArrayLike) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        *,
+        lon: ArrayLike,
+        lat: ArrayLike,
+        areas: ArrayLike | None = None,
+    ) -> None:
         self.names = np.asarray(names, dtype=object)
         self.lon = np.asarray(lon, float)
         self.lat = np.asarray(lat, float)
         if len(self.names) == 0:
             raise InputError("there are no named places to look among; one is enough.")
-        self._tree = cKDTree(sphere.unit_vectors(lon=self.lon, lat=self.lat))
+        self._tree = cKDTree(_apart(self.lon, self.lat, areas))
 
     def nearby(
-        self, *, lon: ArrayLike, lat: ArrayLike, k: int = NEARBY, within_km: float = RADIUS_KM
+        self,
+        *,
+        lon: ArrayLike,
+        lat: ArrayLike,
+        areas: ArrayLike | None = None,
+        k: int = NEARBY,
+        within_km: float = RADIUS_KM,
     ) -> pd.DataFrame:
         """The nearest named places of every point, nearest first.
 
@@ -84,6 +135,8 @@ class PlaceIndex:
         ----------
         lon, lat : array_like, shape (n,)
             Degrees.
+        areas : array_like of int, shape (n,), optional
+            Where each point lies; to be given if the places' areas were.
         k : int
             How many at most. A point with fewer in reach has fewer rows, or none.
         within_km : float
@@ -98,13 +151,18 @@ class PlaceIndex:
             sets out from the point to reach the place (the bearing at which the great
             circle starts). From a pole every way is South or North; of two points that
             coincide the place is North, as GeoLLM writes it.
+
+        Raises
+        ------
+        InputError
+            A point that is not on the globe.
         """
-        lon, lat = np.atleast_1d(np.asarray(lon, float)), np.atleast_1d(np.asarray(lat, float))
+        lon, lat = on_globe(lon=lon, lat=lat)
         k = min(k, len(self.names))
         # the chord a shade too long, so that rounding loses nobody; distances decide below
         chord = 2 * np.sin(min(within_km / (2 * sphere.EARTH_RADIUS_KM), np.pi / 2)) + 1e-9
         chords, found = self._tree.query(
-            sphere.unit_vectors(lon=lon, lat=lat), k=np.arange(1, k + 1), distance_upper_bound=chord
+            _apart(lon, lat, areas), k=np.arange(1, k + 1), distance_upper_bound=chord
         )
         point, rank = np.nonzero(np.isfinite(chords))
         place = found[point, rank]
@@ -128,3 +186,11 @@ class PlaceIndex:
         )
         table = table[table["distance_km"] <= within_km]
         return table.sort_values(["point", "distance_km", "place"], ignore_index=True)
+
+
+def _apart(
+    lon: NDArray[np.float64], lat: NDArray[np.float64], areas: ArrayLike | None
+) -> NDArray[np.float64]:
+    """Unit vectors, with a fourth axis along which areas lie farther apart than any chord."""
+    vectors = sphere.unit_vectors(lon=lon, lat=lat)
+    return vectors if areas is None else np.column_stack([vectors, 3 * np.asarray(areas, float)])

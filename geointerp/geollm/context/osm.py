@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from geointerp.errors import InputError
 from geointerp.geollm.context import extract
-from geointerp.geollm.context.base import NEARBY, RADIUS_KM, PlaceIndex
+from geointerp.geollm.context.base import NEARBY, RADIUS_KM, PlaceIndex, on_globe
 from geointerp.geollm.context.boundaries import COUNTRY, containing, countries
 from geointerp.geollm.context.box import Box
 from geointerp.geollm.context.settlements import Settlements
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import geopandas as gpd
 
 log = logging.getLogger(__name__)
+
+# for rounding: a millimetre
+_EDGE_KM = 1e-6
 
 
 class OsmFile:
@@ -59,7 +62,7 @@ class OsmFile:
         As `geointerp.geollm.context.extract.Extract` describes them.
     extent : Box
         West, south, east and north, in degrees, as the file's header has it or else of its
-        places and boundaries. ``places.cx[west:east, south:north]`` are inside.
+        places and boundaries. A file may hold places beyond it; `inside` are the others.
 
     Raises
     ------
@@ -97,6 +100,12 @@ class OsmFile:
         self._settlements = Settlements(self.places, areas)
         self._countries = countries(self.boundaries)
 
+    @property
+    def inside(self) -> gpd.GeoDataFrame:
+        """Those of `places` that lie within `extent`, also where that crosses the date line."""
+        points = self.places.geometry
+        return self.places[self.extent.inside_km(lon=points.x, lat=points.y) >= -_EDGE_KM]
+
     def address(self, *, lon: ArrayLike, lat: ArrayLike) -> list[tuple[str, ...]]:
         """The settlements and areas of every point, from fine to coarse.
 
@@ -112,9 +121,9 @@ class OsmFile:
         Raises
         ------
         InputError
-            A point outside the file's extent.
+            A point that is not on the globe, or outside the file's extent.
         """
-        lon, lat = self._inside(lon, lat)
+        lon, lat = self._checked(lon, lat)
         around = containing(self.boundaries, lon=lon, lat=lat)
         around["name"] = self.boundaries["name"].to_numpy(object)[around["area"]]
         near = self._settlements.around(lon=lon, lat=lat, areas=_finest(around, len(lon)))
@@ -151,9 +160,9 @@ class OsmFile:
         Raises
         ------
         InputError
-            A point outside the file's extent.
+            A point that is not on the globe, or outside the file's extent.
         """
-        lon, lat = self._inside(lon, lat)
+        lon, lat = self._checked(lon, lat)
         found = self.index.nearby(lon=lon, lat=lat)
         last = np.full(len(lon), RADIUS_KM)
         tenth = found[found.groupby("point").cumcount() == NEARBY - 1]
@@ -169,12 +178,12 @@ class OsmFile:
             )
         return found
 
-    def _inside(
+    def _checked(
         self, lon: ArrayLike, lat: ArrayLike
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        lon, lat = np.atleast_1d(np.asarray(lon, float)), np.atleast_1d(np.asarray(lat, float))
-        # a millimetre for rounding
-        outside = np.flatnonzero(self.extent.inside_km(lon=lon, lat=lat) < -self._beyond_km - 1e-6)
+        lon, lat = on_globe(lon=lon, lat=lat)
+        off = -self.extent.inside_km(lon=lon, lat=lat)
+        outside = np.flatnonzero(off > self._beyond_km + _EDGE_KM)
         for point in outside:
             far = f" by more than {self._beyond_km:g} km" if self._beyond_km else ""
             raise InputError(

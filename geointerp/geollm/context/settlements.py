@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from geointerp.geollm.context.base import PlaceIndex
 
@@ -41,13 +41,14 @@ class Settlements:
 
     def __init__(self, places: gpd.GeoDataFrame, areas: ArrayLike) -> None:
         areas = np.asarray(areas)
-        self._kinds: dict[str, tuple[PlaceIndex, NDArray[np.int64]]] = {}
+        self._kinds: dict[str, PlaceIndex] = {}
         for kind in _KINDS:
             rows = (places["place"] == kind).to_numpy()
             if rows.any():
                 points = places.geometry[rows]
-                index = PlaceIndex(places["name"][rows].tolist(), lon=points.x, lat=points.y)
-                self._kinds[kind] = index, areas[rows]
+                self._kinds[kind] = PlaceIndex(
+                    places["name"][rows].tolist(), lon=points.x, lat=points.y, areas=areas[rows]
+                )
 
     def around(self, *, lon: ArrayLike, lat: ArrayLike, areas: ArrayLike) -> pd.DataFrame:
         """Of each rank the nearest settlement that reaches as far as the point, in its own area.
@@ -65,12 +66,10 @@ class Settlements:
             `point`, the position of the point; `level`, the admin_level of areas of its rank;
             `name`.
         """
-        areas = np.asarray(areas)
         found = [pd.DataFrame({"point": [], "level": [], "name": [], "distance_km": []})]
-        for kind, (index, own) in self._kinds.items():
+        for kind, index in self._kinds.items():
             reach, level = _KINDS[kind]
-            near = index.nearby(lon=lon, lat=lat, within_km=reach)
-            near = near[own[near["place"]] == areas[near["point"]]]
+            near = index.nearby(lon=lon, lat=lat, areas=areas, k=1, within_km=reach)
             found.append(near.assign(level=level)[list(found[0])])
         table = pd.concat(found[1:] or found).sort_values("distance_km", kind="stable")
         return table.drop_duplicates(["point", "level"]).drop(columns="distance_km")

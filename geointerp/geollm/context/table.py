@@ -29,8 +29,8 @@ class PlacesTable:
     ----------
     places : str, Path, DataFrame or GeoDataFrame
         As `geointerp.places.load` takes them.
-    address : sequence of str, optional
-        Columns that say where a place lies, from fine to coarse; by default those of
+    address : str or sequence of str, optional
+        A column, or columns, that say where a place lies, from fine to coarse; by default those of
         `admin2`, `admin1` and `country` that there are. Empty cells are passed over.
     attribution : str, optional
         Whose data it is and under which licence.
@@ -52,12 +52,13 @@ class PlacesTable:
         self,
         places: str | Path | pd.DataFrame,
         *,
-        address: Sequence[str] | None = None,
+        address: str | Sequence[str] | None = None,
         attribution: str | None = None,
     ) -> None:
         table = _places.load(places)
         if address is None:
             address = [column for column in _ADDRESS if column in table.columns]
+        address = [address] if isinstance(address, str) else address
         for column in address:
             if column not in table.columns:
                 raise InputError(
@@ -84,6 +85,11 @@ class PlacesTable:
         Returns
         -------
         list of tuple of str, length n
+
+        Raises
+        ------
+        InputError
+            A point that is not on the globe.
         """
         addresses: list[tuple[str, ...]] = [()] * np.size(lon)
         nearest = self.index.nearby(lon=lon, lat=lat, k=1)
@@ -106,5 +112,10 @@ class PlacesTable:
         DataFrame
             As `PlaceIndex.nearby` gives it. A place that the point itself is comes first,
             at 0.0 km; GeoLLM's prompts hold it likewise.
+
+        Raises
+        ------
+        InputError
+            A point that is not on the globe.
         """
         return self.index.nearby(lon=lon, lat=lat)
