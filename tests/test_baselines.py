@@ -10,9 +10,9 @@ from geointerp import sphere
 from geointerp.errors import InputError
 from geointerp.geollm.baselines.methods import (
     LayerRidge,
+    NearestNeighbours,
     boosting_on_coordinates,
     context_numbers,
-    nearest_neighbours,
     read_prompts,
     text_ridge,
 )
@@ -55,7 +55,7 @@ class Told:
 # on coordinates
 
 
-@pytest.mark.parametrize("make", [nearest_neighbours, boosting_on_coordinates])
+@pytest.mark.parametrize("make", [NearestNeighbours, boosting_on_coordinates])
 def test_a_smooth_field_is_found_and_noise_is_not(make):
     found = cross_val_predict(make(), WHERE, SMOOTH, cv=RandomKFold(4))
     assert r2(SMOOTH, found) > 0.85
@@ -68,7 +68,7 @@ def test_neighbours_are_the_nearest_by_great_circle():
     # near a pole, and across the date line, degrees would say otherwise
     known = np.array([[0, 89.0], [180, 89.0], [10, 80.0], [179.5, 0.0], [-170.0, 0.0]])
     value = np.arange(5.0)
-    one = nearest_neighbours(1).fit(known, value)
+    one = NearestNeighbours(1).fit(known, value)
     asked = np.array([[175, 89.5], [-179.9, 0.0], [60, 89.0]])
     km = sphere.distance_km(
         lon=asked[:, :1], lat=asked[:, 1:], to_lon=known[:, 0], to_lat=known[:, 1]
@@ -78,9 +78,21 @@ def test_neighbours_are_the_nearest_by_great_circle():
 
 
 def test_neighbours_weigh_by_distance_and_a_coincident_one_counts_alone():
-    both = nearest_neighbours(2).fit([[0, 0], [3, 0]], [0.0, 3.0])
+    both = NearestNeighbours(2).fit([[0, 0], [3, 0]], [0.0, 3.0])
     assert both.predict([[1, 0]])[0] == pytest.approx(1, abs=1e-3)
     assert both.predict([[3, 0]])[0] == pytest.approx(3)
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_of_few_places_all_are_neighbours(count):
+    known, value = WHERE[:count], SMOOTH[:count]
+    found = NearestNeighbours().fit(known, value).predict(WHERE[10:20])
+    chords = np.linalg.norm(
+        sphere.unit_vectors(lon=WHERE[10:20, 0], lat=WHERE[10:20, 1])[:, None]
+        - sphere.unit_vectors(lon=known[:, 0], lat=known[:, 1]),
+        axis=2,
+    )
+    np.testing.assert_allclose(found, (value / chords).sum(1) / (1 / chords).sum(1))
 
 
 # on the context's numbers

@@ -18,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 from geointerp import sphere
 from geointerp.errors import InputError
 from geointerp.geollm import Method, compare
-from geointerp.geollm.baselines.methods import nearest_neighbours, text_ridge
+from geointerp.geollm.baselines.methods import NearestNeighbours, text_ridge
 from geointerp.geollm.scoring import keys
 from geointerp.geollm.scoring.keys import Untold, key
 from geointerp.probes import BlockKFold, ColumnKFold, RandomKFold
@@ -101,7 +101,7 @@ def test_each_place_is_predicted_by_the_other_folds_under_each_split():
 
 
 def test_a_smooth_truth_is_nearer_at_random_than_over_blocks():
-    methods = {"near": Method(nearest_neighbours(), WHERE)}
+    methods = {"near": Method(NearestNeighbours(), WHERE)}
     splits = {"random": RandomKFold(), "blocks": BlockKFold(5000)}
     r2 = compare(PLACES, TRUTH, methods, cv=splits).scores.loc["near"].unstack()["pearson_r2"]
     assert r2["random"] > 0.9
@@ -111,7 +111,7 @@ def test_a_smooth_truth_is_nearer_at_random_than_over_blocks():
 def test_nothing_is_found_in_noise():
     noise = pd.Series(np.random.default_rng(1).normal(size=N), index=INDEX)
     methods = {
-        "near": Method(nearest_neighbours(), WHERE),
+        "near": Method(NearestNeighbours(), WHERE),
         "line": Method(LinearRegression(), LINE),
     }
     scores = compare(PLACES, noise, methods).scores
@@ -160,7 +160,7 @@ def test_what_was_predicted_from_something_else_is_not_taken(tmp_path, counted, 
         # it is held out of one fold, and in the others to learn from
         features[7, 1] += 1
     elif change == "estimator":
-        estimator = nearest_neighbours(3)
+        estimator = NearestNeighbours(3)
     else:
         cv = {"random": RandomKFold(3, seed=1)}
     method = {"m": Method(estimator, features)}
@@ -237,7 +237,7 @@ LONG = np.zeros(2000)
         ([1, 2], (1, 2)),
         ({"a": 1}, {"a": 2}),
         ({1, 2}, {1, 3}),
-        (nearest_neighbours(3), nearest_neighbours(4)),
+        (NearestNeighbours(3), NearestNeighbours(4)),
         (KFold(3), KFold(4)),
         (KFold(5), RandomKFold(5)),
         (np.log, np.log2),
@@ -310,11 +310,11 @@ def test_another_version_of_a_library_is_another_key(monkeypatch, package):
 def test_the_key_is_the_same_in_another_process():
     code = (
         "from geointerp.geollm.scoring.keys import key\n"
-        "from geointerp.geollm.baselines.methods import nearest_neighbours, text_ridge\n"
-        "print(key(nearest_neighbours(), text_ridge(), {'b', 'a', 'c'}))\n"
+        "from geointerp.geollm.baselines.methods import NearestNeighbours, text_ridge\n"
+        "print(key(NearestNeighbours(), text_ridge(), {'b', 'a', 'c'}))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == key(nearest_neighbours(), text_ridge(), {"a", "b", "c"})
+    assert done.stdout.strip() == key(NearestNeighbours(), text_ridge(), {"a", "b", "c"})
 
 
 def test_no_key_is_made_where_nothing_is_kept(monkeypatch):

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 from geointerp.errors import InputError
 from geointerp.geollm import Labels
@@ -121,3 +122,10 @@ def test_it_is_cloned_as_scikit_learn_clones():
 def test_truth_that_has_no_labels_is_refused(options, truth, message):
     with pytest.raises(InputError, match=message):
         Labels(**options).fit(truth)
+
+
+@pytest.mark.parametrize("kind", ["quantile", "magnitude"])
+def test_labels_are_learnt_before_they_are_given(kind):
+    for give in (Labels(kind).transform, Labels(kind).inverse_transform):
+        with pytest.raises(NotFittedError, match="Labels instance is not fitted yet"):
+            give([1.0, 2.0])

@@ -254,6 +254,8 @@ def test_rating_map_finds_places_by_their_index():
         plot.rating_map(places, ratings.rename(columns={"rating": "other"}))
     with pytest.raises(InputError, match="none of them"):
         plot.rating_map(places, ratings.iloc[[1]])
+    with pytest.raises(InputError, match="ratings is a list; it must be a Series on the index"):
+        plot.rating_map(places, [1.0] * 30)
 
 
 def test_residual_map_is_pale_at_0_and_as_strong_on_either_side():
@@ -282,6 +284,9 @@ def test_residual_map_is_pale_at_0_and_as_strong_on_either_side():
         plot.residual_map(places, pd.Series({200: 1.0}))
     with pytest.raises(InputError, match="residuals: none of them"):
         plot.residual_map(places, residuals[[8]])
+    for plain in (residuals.tolist(), residuals.to_numpy()):
+        with pytest.raises(InputError, match=r"residuals is a .*; it must be a Series"):
+            plot.residual_map(places, plain)
 
 
 # ------------------------------------------------------------------------------------- curves

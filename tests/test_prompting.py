@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 from geollm_helpers import Told, points
@@ -282,3 +283,58 @@ def test_only_examples_that_are_shown_are_looked_up():
     two = points((10.2, 0), (10.3, 0))
     gi.geollm.prompts(two, task="GDP", context=Watched(("A",), []), examples=examples)
     assert seen == [2, 2]
+
+
+@pytest.mark.parametrize("n", [0, 4, -1, 1.5, 2.0, True, "2", None])
+def test_a_number_of_examples_that_is_none_is_refused_at_once(n):
+    known = points((0, 1), (0, 2), (90, 0))
+    with pytest.raises(InputError, match=r"n is .*; it must be a whole number from 1 to the 3"):
+        gi.geollm.Examples(known, pd.Series(5.0, known.index), n=n)
+    assert gi.geollm.Examples(known, pd.Series(5.0, known.index), n=np.int64(3)).n == 3
+
+
+@pytest.mark.parametrize("min_km", [-1, np.nan, np.inf])
+def test_a_distance_of_examples_that_is_none_is_refused_at_once(min_km):
+    known = points((0, 1), (0, 2))
+    with pytest.raises(InputError, match=r"min_km is .*; it must be 0 or more kilometres"):
+        gi.geollm.Examples(known, pd.Series(5.0, known.index), n=1, min_km=min_km)
+
+
+@pytest.mark.parametrize("choose", ["near", "far", "random"])
+@pytest.mark.parametrize("min_km", [0, 500, 8000])
+def test_no_example_is_the_place_itself_or_nearer_than_it_may_be(choose, min_km):
+    random = np.random.default_rng(0)
+    lon, lat = random.uniform(-180, 180, 60), np.degrees(np.arcsin(random.uniform(-1, 1, 60)))
+    # on both sides of the date line and round a pole
+    lon[:4], lat[:4] = [179.9, -179.9, 0, 180], [0, 0, 89.5, 89.5]
+    known = points(*zip(lon, lat, strict=True))
+    ratings = pd.Series(5.0, known.index)
+    examples = gi.geollm.Examples(known, ratings, n=4, choose=choose, min_km=min_km)
+    shown = examples.chosen(lon=lon, lat=lat)
+    km = gi.sphere.distance_km(
+        lon=lon[:, None], lat=lat[:, None], to_lon=lon[shown], to_lat=lat[shown]
+    )
+    assert km.min() >= max(min_km, 0.001)
+    assert (shown != np.arange(60)[:, None]).all()
+    assert all(len(set(row)) == 4 for row in shown)
+    every = gi.sphere.distance_km(lon=lon[:, None], lat=lat[:, None], to_lon=lon, to_lat=lat)
+    far_enough = every >= max(min_km, 0.001)
+    if choose == "near":
+        expected = np.sort(np.where(far_enough, every, np.inf), axis=1)[:, 3::-1]
+        np.testing.assert_allclose(km, expected)
+    elif choose == "far":
+        np.testing.assert_allclose(km, -np.sort(-every, axis=1)[:, :4])
+    else:
+        assert len(np.unique(shown)) > 30
+        again = examples.chosen(lon=lon[7:8], lat=lat[7:8])
+        np.testing.assert_array_equal(again[0], shown[7])
+
+
+def test_too_few_examples_far_enough_off_are_said():
+    known = points((0, 1), (0, 2), (90, 0), index=["p", "q", "r"])
+    ratings = pd.Series(5.0, known.index)
+    here = {"lon": np.array([0.0]), "lat": np.array([1.0])}
+    with pytest.raises(InputError, match=r"only 1 lie 500 km or more from the place at \(1.0"):
+        gi.geollm.Examples(known, ratings, n=2, min_km=500).chosen(**here)
+    with pytest.raises(InputError, match=r"only 2 lie elsewhere than the place at \(1.0"):
+        gi.geollm.Examples(known, ratings, n=3).chosen(**here)

@@ -188,13 +188,13 @@ def rating_map(
     Raises
     ------
     InputError
-        Ratings of places that are not there, or no column of that name.
+        Ratings of places that are not there, without an index, or no column of that name.
     """
     if isinstance(ratings, pd.DataFrame):
         if "rating" not in ratings.columns:
             raise InputError(f"ratings: there is no column 'rating' in {', '.join(ratings)}.")
         ratings = ratings["rating"]
-    ax, points, values = _known(world(ax), places, ratings, "ratings")
+    ax, points, values = _known(ax, places, ratings, "ratings")
     colored(ax, points, values, limits=(float(values.min()), float(values.max())), size=9)
     colorbar(ax, "rating")
     ax.set_title(f"Ratings of {len(values):,} places")
@@ -230,9 +230,9 @@ def residual_map(
     Raises
     ------
     InputError
-        Residuals of places that are not there, or none.
+        Residuals of places that are not there, without an index, or none.
     """
-    ax, points, values = _known(world(ax), places, residuals, "residuals")
+    ax, points, values = _known(ax, places, residuals, "residuals")
     # the few that are farthest off would leave the scale to themselves
     limit = max(float(np.quantile(np.abs(values), 0.98)), 1e-9)
     diverging(ax, points, values, limit=limit, size=9)
@@ -242,11 +242,15 @@ def residual_map(
 
 
 def _known(
-    ax: Axes, places: gpd.GeoDataFrame, values: pd.Series, what: str
+    ax: Axes | None, places: gpd.GeoDataFrame, values: pd.Series, what: str
 ) -> tuple[Axes, NDArray[np.float64], NDArray[np.float64]]:
     """Points of the map whose value is a number, and the values; the others drawn, pale."""
     from geointerp.places import lon_lat
 
+    if not isinstance(values, pd.Series):
+        raise InputError(
+            f"{what} is a {type(values).__name__}; it must be a Series on the index of the places."
+        )
     rows = places.index.get_indexer(values.index)
     if (rows < 0).any():
         raise InputError(f"{what}: there is no place '{values.index[rows < 0][0]}'.")
@@ -254,6 +258,6 @@ def _known(
     known = np.isfinite(numbers)
     if not known.any():
         raise InputError(f"{what}: none of them is a number.")
-    points = projected(*lon_lat(places))[rows]
+    ax, points = world(ax), projected(*lon_lat(places))[rows]
     dots(ax, points[~known], color=IDLE, size=1.5, zorder=3)
     return ax, points[known], numbers[known]

@@ -75,7 +75,7 @@ def baselines(
     if not texts.index.equals(places.index):
         raise InputError("prompts: their index is not that of the places; make them from these.")
     found = {
-        "nearest neighbours": Method(nearest_neighbours(), lon_lat),
+        "nearest neighbours": Method(NearestNeighbours(), lon_lat),
         "boosting on coordinates": Method(boosting_on_coordinates(seed=seed), lon_lat),
         "location encoder": Method(LocationEncoder(seed=seed), lon_lat),
     }
@@ -93,27 +93,35 @@ def baselines(
     return found
 
 
-def nearest_neighbours(k: int = 5) -> Any:
+class NearestNeighbours(RegressorMixin, BaseEstimator):
     """The mean of the k nearest training places by great circle, each by 1 / its distance.
 
     Parameters
     ----------
     k : int
-        Of fewer training places than this all are taken as neighbours in error: give more.
+        Of fewer training places than this all are neighbours.
 
-    Returns
-    -------
-    scikit-learn regressor
-        On lon and lat in degrees, shape (n, 2). The distance is the chord, whose order is
-        that of the great circle; where a training place coincides, it alone counts.
+    Notes
+    -----
+    Features are lon and lat in degrees, shape (n, 2). The distance is the chord, whose order
+    is that of the great circle; where a training place coincides, it alone counts.
     """
-    from sklearn.neighbors import KNeighborsRegressor
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import FunctionTransformer
 
-    return make_pipeline(
-        FunctionTransformer(unit_vectors), KNeighborsRegressor(k, weights="distance")
-    )
+    def __init__(self, k: int = 5) -> None:
+        self.k = k
+
+    def fit(self, X: ArrayLike, y: ArrayLike) -> NearestNeighbours:
+        """Fit to lon and lat of shape (n, 2) and a target of shape (n,)."""
+        from sklearn.neighbors import KNeighborsRegressor
+
+        near = KNeighborsRegressor(min(self.k, len(np.asarray(y))), weights="distance")
+        self.neighbours_ = near.fit(unit_vectors(X), y)
+        return self
+
+    def predict(self, X: ArrayLike) -> NDArray[np.float64]:
+        """Predict, shape (n,)."""
+        check_is_fitted(self)
+        return self.neighbours_.predict(unit_vectors(X))
 
 
 def boosting(*, seed: int = 0) -> Any:

@@ -25,8 +25,8 @@ class Examples:
     """Places with known ratings, from which every prompt is given some (few-shot prompting).
 
     Near examples tell a model what a nearest-neighbours baseline is told. Where a target
-    varies smoothly over space, that baseline belongs beside the scores; and where scores are
-    to be held out by block, so must the examples be.
+    varies smoothly over space, that baseline belongs beside the scores; and where it is scored
+    over blocks that are held out, `min_km` keeps examples as far from a place as these do.
 
     Parameters
     ----------
@@ -42,12 +42,14 @@ class Examples:
     seed : int
         For "random". A place's draw depends on it, on where the place is and on the examples,
         not on the other places that are asked about.
+    min_km : float
+        No place is shown an example that lies nearer to it than this (great circle).
 
     Raises
     ------
     InputError
-        Places that are none; a rating that is missing or out of range; n below 1 or above the
-        number of places; a choice that is not known.
+        Places that are none; a rating that is missing or out of range; an n that is no whole
+        number from 1 to the number of places; a choice that is not known; a `min_km` below 0.
     """
 
     def __init__(
@@ -58,24 +60,30 @@ class Examples:
         n: int = 3,
         choose: str = "near",
         seed: int = 0,
+        min_km: float = 0.0,
     ) -> None:
         if choose not in CHOICES:
             raise InputError(f"choose is {choose!r}; it must be one of {', '.join(CHOICES)}.")
         if seed < 0:
             raise InputError(f"seed is {seed}; it must be 0 or more.")
+        if not 0 <= min_km < np.inf:
+            raise InputError(f"min_km is {min_km}; it must be 0 or more kilometres.")
         _places.validate(places.assign(name="point"), "examples")
-        if not 1 <= n <= len(places):
+        if not isinstance(n, int | np.integer) or isinstance(n, bool) or not 1 <= n <= len(places):
             raise InputError(
-                f"n is {n}; it must be from 1 to the {len(places)} examples there are."
+                f"n is {n}; it must be a whole number from 1 to the {len(places)} examples there "
+                "are."
             )
         self.places, self.n, self.choose, self.seed = places, n, choose, seed
+        self.min_km = min_km
         self.ratings = _aligned(ratings, places)
         self._lon, self._lat = _places.lon_lat(places)
 
     def chosen(self, *, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.int64]:
         """Which examples each place is shown, in the order in which it is shown them.
 
-        A place is never shown itself, nor an example that lies within a metre of it.
+        A place is never shown itself, nor an example that lies within a metre of it, or
+        nearer to it than `min_km`.
 
         Parameters
         ----------
@@ -91,15 +99,16 @@ class Examples:
         Raises
         ------
         InputError
-            A place at which all but fewer than n of the examples lie.
+            A place from which fewer than n of the examples lie far enough.
         """
         found = np.empty((len(lon), self.n), dtype=np.int64)
         for i, (here_lon, here_lat) in enumerate(zip(lon, lat, strict=True)):
             km = sphere.distance_km(lon=here_lon, lat=here_lat, to_lon=self._lon, to_lat=self._lat)
-            elsewhere = np.flatnonzero(km > _SAME_KM)
+            elsewhere = np.flatnonzero((km > _SAME_KM) & (km >= self.min_km))
             if len(elsewhere) < self.n:
+                where = f"{self.min_km:g} km or more from" if self.min_km else "elsewhere than"
                 raise InputError(
-                    f"examples: only {len(elsewhere)} lie elsewhere than the place at "
+                    f"examples: only {len(elsewhere)} lie {where} the place at "
                     f"({here_lat:.5f}, {here_lon:.5f}); n is {self.n}."
                 )
             if self.choose == "random":

@@ -58,7 +58,7 @@ def _told(value: Any) -> Any:
         return [value.dtype.str, list(value.shape), _of_array(value)]
     if isinstance(value, Model):
         return _of_model(value)
-    if isinstance(value, type) or callable(value) and hasattr(value, "__qualname__"):
+    if callable(value) and hasattr(value, "__qualname__"):
         return _name(value)
     if hasattr(value, "get_params"):
         return [_name(type(value)), _told(value.get_params(deep=False))]

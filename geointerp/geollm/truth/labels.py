@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
 
 from geointerp.errors import InputError
 from geointerp.geollm.ratings.scale import RATINGS
@@ -102,7 +103,10 @@ class Labels(BaseEstimator):
         ------
         InputError
             As `fit`.
+        NotFittedError
+            Before `fit`.
         """
+        check_is_fitted(self)
         values = self._forward(truth)
         known = values.notna().to_numpy()
         found, sample = values.to_numpy()[known], self.sample_
@@ -141,7 +145,10 @@ class Labels(BaseEstimator):
         ------
         InputError
             Values that are no numbers or infinite.
+        NotFittedError
+            Before `fit`.
         """
+        check_is_fitted(self)
         values = numbers(ratings, "ratings")
         rated = values.to_numpy()
         if self.kind == "quantile":
