@@ -252,14 +252,21 @@ def test_two_that_differ_have_two_keys(one, other):
     assert key("m", one) != key(one, "m")
 
 
-def test_classes_of_one_name_in_two_modules_have_two_keys(monkeypatch):
-    class Twin(Counted):
+@pytest.mark.parametrize("module", [__name__, "__main__"])
+def test_classes_of_one_name_in_two_modules_have_two_keys(monkeypatch, module):
+    class Twin(LinearRegression):
         pass
 
     Twin.__qualname__ = Twin.__name__ = "LinearRegression"
-    Twin.__module__ = __name__
-    monkeypatch.setattr(sys.modules[__name__], "LinearRegression", Twin)
-    assert key(Twin()) != key(sys.modules["sklearn.linear_model"].LinearRegression())
+    Twin.__module__ = module
+    assert Twin().get_params() == (theirs := LinearRegression()).get_params()
+    monkeypatch.setattr(sys.modules[module], "LinearRegression", Twin, raising=False)
+    if module == "__main__":
+        # another script may have one too
+        with pytest.raises(Untold, match="LinearRegression, which cannot be imported"):
+            key(Twin())
+    else:
+        assert key(Twin()) != key(theirs)
 
 
 @pytest.mark.parametrize(
