@@ -83,18 +83,13 @@ def published_autoencoder(values: np.ndarray, epochs: int, seed: int) -> np.ndar
 
 
 def de_sabbata(
-    model: str = "toponym",
-    places: str = "geonames",
-    epochs: int = 300,
-    out: str = "run/de_sabbata",
-    seed: int = 0,
+    model: str = "toponym", places: str = "geonames", out: str = "run/de_sabbata", seed: int = 0
 ) -> None:
     """Count what is regional, twice.
 
     Args:
         model: toponym, a local directory or a Hub id.
         places: geonames or a file with country, admin1 (GeoNames' codes) and population.
-        epochs: Of the paper's autoencoder.
         out: A folder for the counts and their figure.
         seed: Of all that is drawn.
     """
@@ -103,7 +98,7 @@ def de_sabbata(
     table = of_areas(gi.places.load(places))
     print(f"{len(table)} places, layers {layers}")
     neurons = whole_mean(read, (table["name"] + ", " + table["region"]).tolist(), layers)
-    latents = published_autoencoder(neurons[:, 1], epochs, seed)
+    latents = published_autoencoder(neurons[:, 1], 300, seed)
     flat = neurons.reshape(len(table), -1)
     counts = {
         "the paper, neurons": (12_288, 12_288, 1_841),

@@ -48,5 +48,5 @@ def test_studies_are_short_and_say_what_they_ask():
     assert {p.parent.name for p in studies} == {"probes", "saes", "analyses"}
     for path in studies:
         text = path.read_text("utf-8")
-        assert len(text.splitlines()) <= 120, path
+        assert len(text.splitlines()) <= 130, path
         assert ast.get_docstring(ast.parse(text)).splitlines()[0].endswith("?"), path

@@ -426,7 +426,7 @@ class Server:
                 done = as_completed(futures)
                 for future in track(done, f"asking {self.model}", total=len(futures)):
                     future.result()
-            except BaseException as error:
+            except BaseException:
                 asker.stop.set()
                 pool.shutdown(cancel_futures=True)
                 if not (failed and isinstance(failed[0][1], InputError)):
