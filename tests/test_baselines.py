@@ -188,6 +188,7 @@ def test_each_baseline_predicts_out_of_fold_and_sees_nothing_of_the_fold(gpt2):
     context = Told(WHERE[:60] + 0.01, ("land",))
     methods = gi.geollm.baselines(where, prompts, context=context, model=gpt2, encoder=gpt2)
     assert set(methods) == {
+        "mean",
         "nearest neighbours",
         "boosting on coordinates",
         "boosting on context",
@@ -217,6 +218,7 @@ def test_without_a_context_or_a_model_their_rows_are_left_out():
     where = places(WHERE[:5])
     prompts = pd.Series(["Rate: "] * 5)
     assert set(gi.geollm.baselines(where, prompts)) == {
+        "mean",
         "nearest neighbours",
         "boosting on coordinates",
         "location encoder",

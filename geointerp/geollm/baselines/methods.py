@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.dummy import DummyRegressor
 from sklearn.utils.validation import check_is_fitted
 
 from geointerp import places as _places
@@ -75,6 +76,8 @@ def baselines(
     if not texts.index.equals(places.index):
         raise InputError("prompts: their index is not that of the places; make them from these.")
     found = {
+        # what an r² means that is near 0: a mean knows nothing, and its r² is not 0 either
+        "mean": Method(DummyRegressor(), lon_lat),
         "nearest neighbours": Method(NearestNeighbours(), lon_lat),
         "boosting on coordinates": Method(boosting_on_coordinates(seed=seed), lon_lat),
         "location encoder": Method(LocationEncoder(seed=seed), lon_lat),

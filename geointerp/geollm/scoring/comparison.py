@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 FIGURES = tuple(
     name + end
-    for name in ("pearson_r2", "spearman", "mae", "rmse")
+    for name in ("pearson", "pearson_r2", "spearman", "mae", "rmse")
     for end in ("", "_low", "_high")
 )
 
@@ -102,8 +102,8 @@ def compare(
 
     Notes
     -----
-    Scores are those of `scores`, with 95% intervals over the blocks: `pearson_r2` and
-    `spearman`, which forgive any scale, as ratings need, and `mae` and `rmse` in the truth's
+    Scores are those of `scores`, with 95% intervals over the blocks: `pearson`, `pearson_r2`
+    and `spearman`, which forgive any scale, as ratings need, and `mae` and `rmse` in the truth's
     unit. Ratings are brought to that unit by a line fitted to the other folds.
     """
     from geointerp.probes.splits import BlockKFold, RandomKFold, folds, labelled
