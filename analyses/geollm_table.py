@@ -44,7 +44,7 @@ def with_population(cities: Any) -> Any:
 
 def zero_shot(model: Any, prompts: pd.DataFrame, folder: Path) -> pd.Series:
     """The model's own ratings, kept in a file of this model and these prompts."""
-    asked = [model.fingerprint(), *prompts["prompt"]]
+    asked = [model.fingerprint, *prompts["prompt"]]
     file = folder / f"zero_shot-{sha256(repr(asked).encode()).hexdigest()[:16]}.csv"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
