@@ -238,3 +238,9 @@ def test_two_features_of_one_name(features, capsys):
     features.write_h5ad("run/features.h5ad")
     said = fails(capsys, "local", "run/features.h5ad", "--feature=b")
     assert said == "geointerp: two features are called 'a'.\n"
+
+
+def test_a_table_is_not_written_under_another_name(tmp_path, capsys):
+    for command in (["moran", "f.h5ad"], ["regions", "f.h5ad"], ["local", "f.h5ad", "--feature=1"]):
+        said = fails(capsys, *command, "--out", tmp_path / "m.txt")
+        assert said.strip().endswith("m.txt: a table is written; the name must end in .csv.")

@@ -77,6 +77,10 @@ def _tell(found: Any, lon: Any, lat: Any, *, json: bool) -> None:
         f"{len(found)} places, {shared} share a name with another; "
         f"lon {lon.min():.2f} to {lon.max():.2f}, lat {lat.min():.2f} to {lat.max():.2f}"
     )
+    empty = found.isna().sum()
+    if empty.any():
+        told = (f"{column} {count}" for column, count in empty[empty > 0].items())
+        print("empty cells:", ", ".join(told))
 
 
 def list_sites(

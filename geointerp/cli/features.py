@@ -20,6 +20,7 @@ def write_atlas(
     *,
     out: str | None = None,
     model: str | None = None,
+    title: str | None = None,
     clusters: int | None = None,
     seed: int = 0,
 ) -> None:
@@ -36,6 +37,7 @@ def write_atlas(
         out: Folder of the atlas; RUN/atlas if not given. An atlas there is replaced.
         model: Folder or Hub id of the model that the features are of, for the words they
             promote. If not given, that of the run, where it lies on this computer.
+        title: The question at the top of the page.
         clusters: How many features get a map of clusters, those with the largest I first; all
             if not given.
         seed: Of the permutations that clusters are told from chance by.
@@ -47,6 +49,8 @@ def write_atlas(
     if clusters is not None and clusters < 0:
         raise InputError(f"clusters is {clusters}; it must be 0 or more.")
     folder = Path(run)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder.")
     table_at, features_at = folder / "moran.csv", folder / "features.h5ad"
     if not table_at.exists():
         raise InputError(f"{folder}: there is no moran.csv in it; `geointerp moran` writes it.")
@@ -71,6 +75,7 @@ def write_atlas(
         figures=_figures(folder),
         cards={name: card for name, card in cards.read_all(folder).items() if name != "atlas"},
         ratings=ratings,
+        title=title,
     )
     print(target / "index.html")
 

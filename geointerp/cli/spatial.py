@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from geointerp import artefacts
-from geointerp.cli.reading import anndata_of, check_seed, fingerprint, polygons_of, words
+from geointerp.cli.reading import (
+    anndata_of,
+    check_seed,
+    fingerprint,
+    new_csv,
+    polygons_of,
+    words,
+)
 from geointerp.errors import InputError
 
 _NEIGHBOURS = 8
@@ -45,7 +52,7 @@ def map_features(
 
     check_seed(seed)
     _check_neighbours(k, km)
-    artefacts.refuse_existing(Path(out))
+    new_csv(Path(out))
     encoded = anndata_of(Path(features))
     graph, near = _neighbours(encoded, k, km)
     options: dict[str, Any] = {
@@ -112,7 +119,7 @@ def match_features(
     check_seed(seed)
     if by is not None and polygons is not None:
         raise InputError("--by and --polygons both say which regions there are; give one of them.")
-    artefacts.refuse_existing(Path(out))
+    new_csv(Path(out))
     encoded = anndata_of(Path(features))
     if polygons is None:
         by = "country" if by is None else by
@@ -184,7 +191,7 @@ def map_clusters(
 
     check_seed(seed)
     _check_neighbours(k, km)
-    artefacts.refuse_existing(Path(out))
+    new_csv(Path(out))
     encoded = anndata_of(Path(features))
     chosen = _chosen(encoded.var_names, feature)
     graph, near = _neighbours(encoded, k, km)

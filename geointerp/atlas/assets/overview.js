@@ -32,7 +32,7 @@
     if (layers.splits.length > 1) $("split-note").textContent = "Where whole blocks or countries are held out, a near neighbour no longer helps.";
     const all = layers.splits.flatMap((split) => Object.values(split.lines).flat());
     const known = all.map(([layer]) => layer).filter((layer) => layer !== null);
-    const low = Math.max(-0.4, Math.min(0, ...all.map(([, r2]) => r2 ?? 0)) - 0.02);
+    const low = Math.max(-1, Math.min(0, ...all.map(([, r2]) => r2 ?? 0)) - 0.02);
     const bounds = all.some((point) => point.length > 3);
     $("interval-note").hidden = !bounds;
     const rows = layers.splits.flatMap((split) => Object.entries(split.lines).flatMap(([source, points]) =>
