@@ -171,7 +171,7 @@ def test_killed_in_the_middle_it_goes_on_without_asking_twice(tmp_path):
             go.wait(60)
         if len(log) == 5:
             return fail(500, said=f"I was told {request.authorization}")
-        return say(f"{rating_of(request.prompt):.1f} {request.authorization}")
+        return say(f"{rating_of(request.prompt):.1f}, {request.authorization}")
 
     asked.to_json(tmp_path / "prompts.json")
     with serving(answer) as (url, log):
@@ -283,7 +283,7 @@ def test_texts_are_read_as_those_of_a_local_model():
         "place 0": "My answer is 3.4.\nCoordinates: 5.5",
         "place 1": "between 3.0 and 4.0",
         "place 2": "",
-        "place 3": "7.3 <script>alert('{x}')</script>\ud800",
+        "place 3": "7.3, <script>alert('{x}')</script>\ud800",
         "place 4": "9" * 3_000_000,
     }
     with serving(lambda r: say(said[r.prompt])) as (url, log):
@@ -297,7 +297,7 @@ def test_texts_are_read_as_those_of_a_local_model():
         "My answer is 3.4.",
         "between 3.0 and 4.0",
         "",
-        "7.3 <script>alert('{x}')</script>?",
+        "7.3, <script>alert('{x}')</script>?",
     ]
     assert greedy["text"].str.len().max() == 100_000
     assert list(greedy) == ["rating", "text", "n_read", "reason"]
