@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from geointerp.errors import InputError
+
 EARTH_RADIUS_KM = 6371.0088
 
 COMPASS = (
@@ -21,6 +23,32 @@ COMPASS = (
     "West",
     "North-West",
 )
+
+
+def on_globe(*, lon: ArrayLike, lat: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitudes and latitudes as arrays of one dimension, once it is sure that they are such.
+
+    Parameters
+    ----------
+    lon, lat : array_like, shape (n,)
+        Degrees; single numbers are taken for one point.
+
+    Returns
+    -------
+    lon, lat : ndarray of float64, shape (n,)
+
+    Raises
+    ------
+    InputError
+        A point that is not on the globe, or has a missing coordinate.
+    """
+    lon, lat = np.atleast_1d(np.asarray(lon, float)), np.atleast_1d(np.asarray(lat, float))
+    for bad in np.flatnonzero(~((np.abs(lon) <= 180) & (np.abs(lat) <= 90))):
+        raise InputError(
+            f"point {bad}: longitude {lon[bad]:g} and latitude {lat[bad]:g} are not on the globe; "
+            "they must lie within ±180 and ±90."
+        )
+    return lon, lat
 
 
 def distance_km(

@@ -67,32 +67,6 @@ class Context(Protocol):
         """
 
 
-def on_globe(*, lon: ArrayLike, lat: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Longitudes and latitudes as arrays of one dimension, once it is sure that they are such.
-
-    Parameters
-    ----------
-    lon, lat : array_like, shape (n,)
-        Degrees; single numbers are taken for one point.
-
-    Returns
-    -------
-    lon, lat : ndarray of float64, shape (n,)
-
-    Raises
-    ------
-    InputError
-        A point that is not on the globe, or has a missing coordinate.
-    """
-    lon, lat = np.atleast_1d(np.asarray(lon, float)), np.atleast_1d(np.asarray(lat, float))
-    for bad in np.flatnonzero(~((np.abs(lon) <= 180) & (np.abs(lat) <= 90))):
-        raise InputError(
-            f"point {bad}: longitude {lon[bad]:g} and latitude {lat[bad]:g} are not on the globe; "
-            "they must lie within ±180 and ±90."
-        )
-    return lon, lat
-
-
 class PlaceIndex:
     """Named points, found by their distance on the sphere.
 
@@ -157,7 +131,7 @@ class PlaceIndex:
         InputError
             A point that is not on the globe.
         """
-        lon, lat = on_globe(lon=lon, lat=lat)
+        lon, lat = sphere.on_globe(lon=lon, lat=lat)
         k = min(k, len(self.names))
         # the chord a shade too long, so that rounding loses nobody; distances decide below
         chord = 2 * np.sin(min(within_km / (2 * sphere.EARTH_RADIUS_KM), np.pi / 2)) + 1e-9

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from geointerp import sphere
 from geointerp.errors import InputError
 from geointerp.geollm.context import extract
-from geointerp.geollm.context.base import NEARBY, RADIUS_KM, PlaceIndex, on_globe
+from geointerp.geollm.context.base import NEARBY, RADIUS_KM, PlaceIndex
 from geointerp.geollm.context.boundaries import COUNTRY, containing, countries
 from geointerp.geollm.context.box import Box
 from geointerp.geollm.context.settlements import Settlements
@@ -181,7 +182,7 @@ class OsmFile:
     def _checked(
         self, lon: ArrayLike, lat: ArrayLike
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        lon, lat = on_globe(lon=lon, lat=lat)
+        lon, lat = sphere.on_globe(lon=lon, lat=lat)
         off = -self.extent.inside_km(lon=lon, lat=lat)
         outside = np.flatnonzero(off > self._beyond_km + _EDGE_KM)
         for point in outside:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from geointerp import sphere
 from geointerp.errors import InputError
 from geointerp.geollm.web import journal, replies
 from geointerp.geollm.web.journal import Journal
@@ -233,14 +234,8 @@ def points(*, lon: ArrayLike, lat: ArrayLike) -> list[tuple[str, str]]:
     InputError
         A point that is not on the globe.
     """
-    lon, lat = np.atleast_1d(np.asarray(lon, float)), np.atleast_1d(np.asarray(lat, float))
-    for bad in np.flatnonzero(~((np.abs(lon) <= 180) & (np.abs(lat) <= 90))):
-        raise InputError(
-            f"point {bad}: longitude {lon[bad]:g} and latitude {lat[bad]:g} are not on the globe; "
-            "they must lie within ±180 and ±90."
-        )
     # no minus before a zero
-    rounded = (np.round(values, 7) + 0.0 for values in (lon, lat))
+    rounded = (np.round(values, 7) + 0.0 for values in sphere.on_globe(lon=lon, lat=lat))
     return list(zip(*([f"{value:.7f}" for value in values] for values in rounded), strict=True))
 
 
