@@ -276,7 +276,7 @@ def test_later_stages_hold_the_earlier_permutations(kind, grouped):
             np.testing.assert_allclose(row["p"], expected, rtol=1e-14)
         if grouped:
             z = (observed - drawn[:count].mean()) / drawn[:count].std(ddof=1)
-            np.testing.assert_allclose(row["z"], z, rtol=1e-9)
+            np.testing.assert_allclose(row["z"], z, rtol=1e-6, atol=1e-6)
 
 
 def test_without_permutations_only_the_curve_gives_p(world):
@@ -645,6 +645,8 @@ def test_side_by_side_or_by_active_places_is_the_same(world, monkeypatch, kind, 
         tolerance = {"rtol": 0 if exactly else 1e-12, "atol": 0 if exactly else 1e-12}
         if column.startswith("z"):
             tolerance["rtol"] = 1e-10
+        if grouped and column.startswith(("z", "expected")):  # from draws in single precision
+            tolerance = {"rtol": 1e-6, "atol": 1e-5}
         np.testing.assert_allclose(many[column], few[column], **tolerance, err_msg=column)
 
 
@@ -655,14 +657,14 @@ def test_what_is_wide():
 
 
 def test_more_than_go_abreast(world, monkeypatch):
-    from geointerp.spatial import inference
+    from geointerp.spatial import shuffled
 
     _, graph = world
     features = sparse_features(300, 9, 120, 0)
     how = {"permutations": 99, "within": np.zeros(300)}
     whole = moran(features, graph, **how)
     assert (whole["permutations"] > 0).all()
-    monkeypatch.setattr(inference, "_ABREAST", 4)
+    monkeypatch.setattr(shuffled, "_ABREAST", 4)
     pd.testing.assert_frame_equal(moran(features, graph, **how), whole, check_exact=True)
 
 
@@ -683,8 +685,8 @@ def test_torch_counts_the_same(world, kind, grouped):
         np.testing.assert_allclose(
             found[column],
             expected[column],
-            rtol=0 if exactly else 1e-9,
-            atol=0 if exactly else 1e-12,
+            rtol=0 if exactly else 1e-6 if grouped else 1e-9,
+            atol=0 if exactly else 1e-5 if grouped else 1e-12,
             err_msg=column,
         )
     pd.testing.assert_series_equal(found["reason"], expected["reason"])
@@ -696,12 +698,12 @@ def test_the_device_is_asked(world, monkeypatch):
     _, graph = world
     asked = []
 
-    class Counter(_torch.Counter):
+    class Device(_torch.Device):
         def __init__(self, device, *given):
             asked.append(device)
             super().__init__(device, *given)
 
-    monkeypatch.setattr(_torch, "Counter", Counter)
+    monkeypatch.setattr(_torch, "Device", Device)
     moran(sparse_features(300, 2, 20, 0), graph, permutations=9, max_permutations=9)
     assert asked == []
     how = {"permutations": 9, "max_permutations": 9, "device": "cpu:0"}

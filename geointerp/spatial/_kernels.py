@@ -18,6 +18,8 @@ from typing import Any
 import numba
 import numpy as np
 
+SINGLE_ROWS = 16  # sites whose sums are added up in single precision before they join the others
+
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile, and keep what was compiled where there is a folder to keep it in."""
@@ -88,75 +90,96 @@ def cross(sites, values, alpha, beta, indptr, other, weight, degree, field):  # 
 
 
 @compiled
-def count_sparse(  # type: ignore[no-untyped-def]
-    orders, starts, slots, values, alphas, betas, observed, ties,
-    indptr, other, weight, degree, at_least, at_most, sums, squares,
+def cross_sparse(  # type: ignore[no-untyped-def]
+    orders, starts, slots, values, alphas, betas, indptr, other, weight, degree, found,
 ):  # fmt: skip
-    """Add to the counts how many shuffles are as extreme as what is observed.
+    """Fill found[r, f] with `cross` of feature f under shuffle r.
 
     starts : feature f is at starts[f]:starts[f + 1] of `slots`, where in a row of `orders` its
     sites stand, and of `values`.
-    sums, squares : of what each shuffle gives less what is observed.
     """
     field = np.zeros(degree.size)
     sites = np.empty(degree.size, dtype=np.int32)
-    for r in range(orders.shape[0]):
+    for r in range(orders.shape[0]):  # features share its first sites, which stay near
         order = orders[r]
         for f in range(starts.size - 1):
             first, size = starts[f], starts[f + 1] - starts[f]
             for e in range(size):
                 sites[e] = order[slots[first + e]]
-            moved = cross(
+            found[r, f] = cross(
                 sites[:size], values[first : first + size], alphas[f], betas[f],
                 indptr, other, weight, degree, field,
-            ) - observed[f]  # fmt: skip
-            at_least[f] += moved >= -ties[f]
-            at_most[f] += moved <= ties[f]
-            sums[f] += moved
-            squares[f] += moved * moved
+            )  # fmt: skip
 
 
 @compiled
-def count_dense(  # type: ignore[no-untyped-def]
-    orders, table, alphas, betas, observed, ties,
-    indptr, other, weight, degree, at_least, at_most, sums, squares,
+def cross_dense(  # type: ignore[no-untyped-def]
+    orders, table, alphas, betas, indptr, other, weight, degree, reach, found,
 ):  # fmt: skip
-    """The same for features that fire almost everywhere, side by side in `table`.
+    """The same, in single precision, for features that fire almost everywhere, side by side.
 
-    table : float64, shape (n, features); row e goes to site order[e].
+    What it costs is the way of the values to the processor. A window goes over the sites and
+    holds their values as far as neighbours reach, so that each is fetched once and is near when
+    it is met again.
+
+    table : float32, shape (n, features); row e goes to site order[e].
+    reach : neighbours i < j have j - i <= reach.
     """
     n, width = table.shape
-    field = np.empty((n, width))
-    lag, total = np.empty(width), np.empty(width)
+    size = 1
+    while size < reach + SINGLE_ROWS + 1:
+        size *= 2
+    last = size - 1  # site i is in row i & last of the window
+    window = np.empty((size, width), dtype=np.float32)
+    row_of = np.empty(n, dtype=np.int32)
+    lag, part = np.empty((2, width), dtype=np.float32)
     for r in range(orders.shape[0]):
-        order = orders[r]
+        order, total = orders[r], found[r]
         for e in range(n):
-            site = order[e]
-            for f in range(width):
-                field[site, f] = table[e, f]
+            row_of[order[e]] = e
         total[:] = 0.0
-        for i in range(n):
-            mine = field[i]
-            d = degree[i]
-            for f in range(width):
-                lag[f] = d * (alphas[f] + betas[f] * mine[f])
-            pair, stop = indptr[i], indptr[i + 1]
-            while pair + 3 < stop:  # four at once: `lag` is fetched and put back less often
-                a, b, c = field[other[pair]], field[other[pair + 1]], field[other[pair + 2]]
-                e = field[other[pair + 3]]
-                u, v, w, z = weight[pair], weight[pair + 1], weight[pair + 2], weight[pair + 3]
+        fetched = 0
+        for first in range(0, n, SINGLE_ROWS):
+            stop = min(first + SINGLE_ROWS, n)
+            ahead = min(stop + reach, n)
+            for i in range(fetched, ahead):
+                here, there = window[i & last], table[row_of[i]]
                 for f in range(width):
-                    lag[f] += (u * a[f] + v * b[f]) + (w * c[f] + z * e[f])
-                pair += 4
-            while pair < stop:
-                a, u = field[other[pair]], weight[pair]
+                    here[f] = there[f]
+            fetched = ahead
+            part[:] = 0.0
+            for i in range(first, stop):
+                mine, d = window[i & last], degree[i]
                 for f in range(width):
-                    lag[f] += u * a[f]
-                pair += 1
+                    lag[f] = d * (alphas[f] + betas[f] * mine[f])
+                pair, end = indptr[i], indptr[i + 1]
+                while pair + 3 < end:  # four at once: `lag` is fetched and put back less often
+                    a, b = window[other[pair] & last], window[other[pair + 1] & last]
+                    c, e = window[other[pair + 2] & last], window[other[pair + 3] & last]
+                    u, v, w, z = weight[pair], weight[pair + 1], weight[pair + 2], weight[pair + 3]
+                    for f in range(width):
+                        lag[f] += (u * a[f] + v * b[f]) + (w * c[f] + z * e[f])
+                    pair += 4
+                while pair < end:
+                    a, u = window[other[pair] & last], weight[pair]
+                    for f in range(width):
+                        lag[f] += u * a[f]
+                    pair += 1
+                for f in range(width):
+                    part[f] += mine[f] * lag[f]
             for f in range(width):
-                total[f] += mine[f] * lag[f]
-        for f in range(width):
-            moved = total[f] - observed[f]
+                total[f] += part[f]
+
+
+@compiled
+def tally(found, observed, ties, at_least, at_most, sums, squares):  # type: ignore[no-untyped-def]
+    """Add to the counts how many shuffles, the rows of `found`, are as extreme as the observed.
+
+    sums, squares : of what each shuffle gives less what is observed.
+    """
+    for r in range(found.shape[0]):
+        for f in range(observed.size):
+            moved = found[r, f] - observed[f]
             at_least[f] += moved >= -ties[f]
             at_most[f] += moved <= ties[f]
             sums[f] += moved

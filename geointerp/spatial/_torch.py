@@ -1,20 +1,15 @@
-"""The counts of `_kernels`, in torch: for a GPU."""
+"""The `cross` of `_kernels`, in torch: for a GPU."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from geointerp.spatial.neighbors import Neighbors
 
-if TYPE_CHECKING:
-    import torch
 
-
-class Counter:
-    """Features on a device, and the shuffles that are counted there.
+class Device:
+    """Features on a device, where they are shuffled.
 
     Parameters
     ----------
@@ -22,7 +17,7 @@ class Counter:
     neighbors : Neighbors
     table : ndarray of float64, shape (n, F)
         Features, in the order of a shuffle's slots.
-    alphas, betas, observed, ties : ndarray of float64, shape (F,)
+    alphas, betas : ndarray of float64, shape (F,)
     """
 
     def __init__(
@@ -32,15 +27,13 @@ class Counter:
         table: NDArray[np.float64],
         alphas: NDArray[np.float64],
         betas: NDArray[np.float64],
-        observed: NDArray[np.float64],
-        ties: NDArray[np.float64],
     ) -> None:
         import torch
 
         self._device = device
-        self._table, self._alphas, self._betas, self._observed, self._ties = (
+        self._table, self._alphas, self._betas = (
             torch.from_numpy(np.ascontiguousarray(part)).to(device)
-            for part in (table, alphas, betas, observed, ties)
+            for part in (table, alphas, betas)
         )
         self._pairs = torch.sparse_csr_tensor(
             torch.from_numpy(neighbors.indptr),
@@ -51,8 +44,8 @@ class Counter:
         )
         self._degree = torch.from_numpy(neighbors.degree).to(device)[:, None]
 
-    def count(self, orders: NDArray[np.int32]) -> tuple[NDArray, ...]:
-        """How often at least and at most as much as observed, and the sums of what is above it."""
+    def cross(self, orders: NDArray[np.int32]) -> NDArray[np.float64]:
+        """`cross` of every feature under every shuffle; shape (shuffles, F)."""
         import torch
 
         found: list[torch.Tensor] = []
@@ -60,12 +53,5 @@ class Counter:
             moved = torch.empty_like(self._table)
             moved[order] = self._table
             lag = self._pairs @ moved + self._degree * (self._alphas + self._betas * moved)
-            above = (moved * lag).sum(0) - self._observed
-            found.append(above)
-        above = torch.stack(found)
-        return (
-            (above >= -self._ties).sum(0).cpu().numpy(),
-            (above <= self._ties).sum(0).cpu().numpy(),
-            above.sum(0).cpu().numpy(),
-            (above * above).sum(0).cpu().numpy(),
-        )
+            found.append((moved * lag).sum(0))
+        return torch.stack(found).cpu().numpy()

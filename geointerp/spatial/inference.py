@@ -16,9 +16,8 @@ from geointerp.spatial.moments import Moments
 from geointerp.spatial.neighbors import Neighbors
 from geointerp.spatial.nulls import Null
 from geointerp.spatial.packing import Packed
-from geointerp.spatial.table import BLOCK_ENTRIES, check_whole
-
-_ABREAST = 64  # features that fire almost everywhere and go through the graph together
+from geointerp.spatial.shuffled import Shuffled, shuffled
+from geointerp.spatial.table import check_whole
 
 
 class Options(NamedTuple):
@@ -138,10 +137,14 @@ class Counts(NamedTuple):
         variance[variance <= np.maximum(1e-12 * square, ties**2)] = 0
         return mean, np.sqrt(variance * done / np.maximum(done - 1, 1))
 
-    def add(self, others: Counts, at: NDArray[np.intp] | slice) -> None:
-        """Add other counts to those of some features."""
-        for kept, more in zip(self, others, strict=True):
-            kept[at] = kept[at] + more
+    def add(self, cross: NDArray[np.float64], at: NDArray[np.intp], packed: Packed) -> None:
+        """Add what permutations of some features give; shape (permutations, some)."""
+        from geointerp.spatial import _kernels
+
+        mine = [part[at] for part in self]
+        _kernels.tally(cross, packed.observed[at], packed.ties[at], *mine)
+        for kept, more in zip(self, mine, strict=True):
+            kept[at] = more
 
 
 def infer(
@@ -177,7 +180,9 @@ def infer(
     left = np.flatnonzero(np.isnan(curve))[: None if upto else 0]
     with ThreadPoolExecutor(chosen.threads) as pool:
         while len(left):
-            _count(packed, left, neighbors, null, (int(done[left[0]]), upto), counts, pool, chosen)
+            span = int(done[left[0]]), upto
+            for features in shuffled(packed, left, neighbors, chosen.device):
+                _count(features, packed, null, span, counts, pool, chosen.threads)
             done[left] = upto
             few = _fewest(counts, packed.slope, chosen.alternative) < tails.ENOUGH
             left = left[few[left]]
@@ -216,124 +221,20 @@ def _by_statistic(
 
 
 def _count(
+    features: Sequence[Shuffled],
     packed: Packed,
-    left: NDArray[np.intp],
-    neighbors: Neighbors,
     null: Null,
     span: tuple[int, int],
     counts: Counts,
     pool: ThreadPoolExecutor,
-    chosen: Options,
+    threads: int,
 ) -> None:
-    """Add the permutations of a span to the counts of the features that are left."""
-    if chosen.device != "cpu":
-        size = max(1, BLOCK_ENTRIES // neighbors.n)
-        for at in range(0, len(left), size):
-            one = _OnDevice(packed, left[at : at + size], neighbors, chosen.device)
-            _run([one], np.arange(neighbors.n, dtype=np.int32), null, span, pool, chosen)
-            counts.add(one.found, one.mine)
-        return
-    wide = packed.wide(neighbors.n)[left]
-    few, many = left[~wide], left[wide]
-    # each thread has its own features, dealt out by size
-    by_size = few[np.argsort(-np.diff(packed.starts)[few], kind="stable")]
-    dealt = (by_size[t :: chosen.threads] for t in range(chosen.threads))
-    tasks: list[_Task] = [_Sparse(packed, mine, neighbors) for mine in dealt if len(mine)]
-    for at in range(0, len(many), _ABREAST):
-        tasks.append(_Abreast(packed, many[at : at + _ABREAST], neighbors))
-    slots = np.arange(neighbors.n, dtype=np.int32) if len(many) else _slots(packed, few)
-    _run(tasks, slots, null, span, pool, chosen)
-    for task in tasks:
-        counts.add(task.found, task.mine)
-
-
-def _run(
-    tasks: Sequence[_Task],
-    slots: NDArray[np.int32],
-    null: Null,
-    span: tuple[int, int],
-    pool: ThreadPoolExecutor,
-    chosen: Options,
-) -> None:
-    """Draw the permutations of a span, chunk by chunk, and have every task count them."""
+    """Draw the permutations of a span, chunk by chunk, and add them to the counts of features."""
+    slots = np.unique(np.concatenate([some.slots for some in features]))
     for chunk in track(null.chunks(*span), f"permutations to {span[1]:,}"):
-        parts = [p for p in np.array_split(np.arange(*chunk), chosen.threads) if len(p)]
-        drawn = [pool.submit(null.draw, part[0], part[-1] + 1, slots) for part in parts]
-        orders = np.concatenate([job.result() for job in drawn])
-        for job in [pool.submit(task.count, orders) for task in tasks]:
-            job.result()
-
-
-def _slots(packed: Packed, mine: NDArray[np.intp]) -> NDArray[np.int32]:
-    spans = zip(packed.starts[mine], packed.starts[mine + 1], strict=True)
-    return np.unique(np.concatenate([packed.slots[a:b] for a, b in spans]))
-
-
-class _Task:
-    """Some features, and what was found of them so far."""
-
-    def __init__(self, packed: Packed, mine: NDArray[np.intp], neighbors: Neighbors) -> None:
-        self.mine, self.found = mine, Counts.zero(len(mine))
-        self._line = tuple(
-            part[mine] for part in (packed.alpha, packed.beta, packed.observed, packed.ties)
-        )
-        self._graph = (neighbors.indptr, neighbors.other, neighbors.weight, neighbors.degree)
-
-    def count(self, orders: NDArray[np.int32]) -> None:
-        """Count the shuffles of a chunk."""
-        raise NotImplementedError
-
-
-class _Sparse(_Task):
-    """Features by their active places."""
-
-    def __init__(self, packed: Packed, mine: NDArray[np.intp], neighbors: Neighbors) -> None:
-        super().__init__(packed, mine, neighbors)
-        spans = [slice(packed.starts[f], packed.starts[f + 1]) for f in mine]
-        self._starts = np.concatenate([[0], np.cumsum([s.stop - s.start for s in spans])])
-        self._slots = np.concatenate([packed.slots[s] for s in spans])
-        self._values = np.concatenate([packed.values[s] for s in spans])
-
-    def count(self, orders: NDArray[np.int32]) -> None:
-        from geointerp.spatial import _kernels
-
-        features = (self._starts, self._slots, self._values)
-        _kernels.count_sparse(orders, *features, *self._line, *self._graph, *self.found)
-
-
-class _Abreast(_Task):
-    """Features that fire on most places, side by side."""
-
-    def __init__(self, packed: Packed, mine: NDArray[np.intp], neighbors: Neighbors) -> None:
-        super().__init__(packed, mine, neighbors)
-        self._table = _table(packed, mine, neighbors.n)
-
-    def count(self, orders: NDArray[np.int32]) -> None:
-        from geointerp.spatial import _kernels
-
-        _kernels.count_dense(orders, self._table, *self._line, *self._graph, *self.found)
-
-
-class _OnDevice(_Task):
-    """Features side by side on a GPU."""
-
-    def __init__(
-        self, packed: Packed, mine: NDArray[np.intp], neighbors: Neighbors, device: str
-    ) -> None:
-        from geointerp.spatial._torch import Counter
-
-        super().__init__(packed, mine, neighbors)
-        table = _table(packed, mine, neighbors.n)
-        self._counter = Counter(device, neighbors, table, *self._line)
-
-    def count(self, orders: NDArray[np.int32]) -> None:
-        self.found.add(Counts(*self._counter.count(orders)), slice(None))
-
-
-def _table(packed: Packed, mine: NDArray[np.intp], n: int) -> NDArray[np.float64]:
-    """Features side by side, in the order of a shuffle's slots; shape (n, features)."""
-    table = np.zeros((n, len(mine)))
-    for column, f in enumerate(mine):
-        span = slice(packed.starts[f], packed.starts[f + 1])
-        table[packed.slots[span], column] = packed.values[span]
-    return table
+        parts = [p for p in np.array_split(np.arange(*chunk), threads) if len(p)]
+        orders = list(pool.map(lambda part: null.draw(part[0], part[-1] + 1, slots), parts))
+        for some in features:
+            # one after the other, so that sums depend on no chunk and no thread
+            for found in pool.map(some.cross, orders):
+                counts.add(found, some.mine, packed)

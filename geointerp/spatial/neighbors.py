@@ -44,6 +44,12 @@ class Neighbors(NamedTuple):
         """Number of places."""
         return len(self.site)
 
+    @property
+    def reach(self) -> int:
+        """Sites between a place and its furthest neighbour in memory."""
+        i = np.repeat(np.arange(self.n), np.diff(self.indptr))
+        return int((self.other - i).max(initial=0))
+
     def motif_sums(self, edges: int = 4) -> dict[Motif, float]:
         """Sums over the motifs of up to so many edges, or of up to two in a graph too dense."""
         sums = MotifSums(self.both)

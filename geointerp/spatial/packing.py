@@ -36,6 +36,10 @@ class Packed(NamedTuple):
         """The statistic, shape (F,)."""
         return self.offset + self.slope * self.observed
 
+    def span(self, f: int | np.integer) -> slice:
+        """Where feature f is in `slots` and `values`."""
+        return slice(self.starts[f], self.starts[f + 1])
+
     def only(self, chosen: NDArray[np.bool_]) -> Packed:
         """Some of the features."""
         if chosen.all():
@@ -58,7 +62,7 @@ class Packed(NamedTuple):
         """The values furthest from the mean of some features, standardised; (count, features)."""
         found = np.zeros((count, len(chosen)))
         for column, f in zip(found.T, chosen, strict=True):
-            values = self.values[self.starts[f] : self.starts[f + 1]]
+            values = self.values[self.span(f)]
             silent = np.zeros(min(count, spread.n - len(values)))
             z = (np.concatenate([values, silent]) - spread.mean[f]) / spread.deviation[f]
             order = np.argpartition(-np.abs(z), count - 1)[:count]
@@ -85,35 +89,36 @@ def pack(
     n, width = neighbors.n, len(columns)
     mean, squares = np.zeros((2, width))
     powers = np.empty((9, width))
-    sites, slots, values, tied = [], [], [], np.zeros(width, bool)
+    tied, starts = np.zeros(width, bool), np.zeros(width + 1, np.int64)
+    room = sum(n if 2 * len(rows) > n else len(rows) for rows, _ in columns)
+    sites, slots, values = np.empty(room, np.int32), np.empty(room, np.int32), np.empty(room)
     for f, (rows, raw) in enumerate(columns):
         feature = scale(rows, raw, n, centred=statistic.centred)
         rows, scaled = feature.rows, feature.values
         mean[f], squares[f] = feature.mean, feature.squares
         powers[:, f] = feature.powers(n)
         tied[f] = mostly_equal(scaled, np.sqrt(feature.squares / n))
-        order, taken = null.slots(rows)
-        sites.append(neighbors.site[rows][order])
-        slots.append(taken)
-        values.append(scaled[order])
+        starts[f + 1] = starts[f] + len(rows)
+        span = slice(starts[f], starts[f + 1])
+        order, slots[span] = null.slots(rows)
+        sites[span], values[span] = neighbors.site[rows][order], scaled[order]
     spread = Spread(n, mean, squares, neighbors.s0)
     line = statistic.line(spread)
     field = np.zeros(n)
     graph = (neighbors.indptr, neighbors.other, neighbors.weight, neighbors.degree)
-    observed = np.array(
-        [
-            _kernels.cross(*feature, *graph, field)
-            for feature in zip(sites, values, line.alpha, line.beta, strict=True)
-        ]
-    )
+    observed = np.empty(width)
+    for f in range(width):
+        span = slice(starts[f], starts[f + 1])
+        standing = sites[span], values[span], line.alpha[f], line.beta[f]
+        observed[f] = _kernels.cross(*standing, *graph, field)
     if statistic.pairs is None:
         size = spread.deviation  # a sum of values, not of products
     else:
         size = squares / n + (0 if statistic.centred else mean**2)
     packed = Packed(
-        starts=np.concatenate([[0], np.cumsum([len(v) for v in values])]).astype(np.int64),
-        slots=np.concatenate(slots),
-        values=np.concatenate(values),
+        starts=starts,
+        slots=slots[: starts[-1]],
+        values=values[: starts[-1]],
         observed=observed,
         ties=TIE * neighbors.total * size,
         active=np.array([len(rows) for rows, _ in columns]),

@@ -1,0 +1,168 @@
+"""Features under shuffles: by their active places, side by side, or on a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geointerp.spatial.neighbors import Neighbors
+from geointerp.spatial.packing import Packed
+from geointerp.spatial.table import BLOCK_ENTRIES
+
+_ABREAST = 128  # features that fire almost everywhere and go through the graph together
+
+
+class Shuffled:
+    """Some features, of which `cross` is asked under shuffles.
+
+    Parameters
+    ----------
+    packed : Packed
+    mine : ndarray of intp, shape (F,)
+        Which of the packed features.
+    neighbors : Neighbors
+    """
+
+    def __init__(self, packed: Packed, mine: NDArray[np.intp], neighbors: Neighbors) -> None:
+        self.mine = mine
+        self.slots = np.arange(neighbors.n, dtype=np.int32)  # of a shuffle, that are read
+        self._line = packed.alpha[mine], packed.beta[mine]
+        self._graph = (neighbors.indptr, neighbors.other, neighbors.weight, neighbors.degree)
+
+    def cross(self, orders: NDArray[np.int32]) -> NDArray[np.float64]:
+        """`cross` of each feature under each shuffle; shape (shuffles, F)."""
+        raise NotImplementedError
+
+
+def shuffled(
+    packed: Packed, mine: NDArray[np.intp], neighbors: Neighbors, device: str
+) -> Iterator[list[Shuffled]]:
+    """Features in the ways that suit them; what stands in one list fits in memory together."""
+    if device == "cpu":
+        wide = packed.wide(neighbors.n)[mine]
+        few, many = mine[~wide], mine[wide]
+        parts: list[Shuffled] = [Sparse(packed, few, neighbors)] if len(few) else []
+        parts += [Dense(packed, some, neighbors) for some in _split(many, _ABREAST)]
+        yield parts
+    else:
+        for some in _split(mine, max(1, BLOCK_ENTRIES // neighbors.n)):
+            yield [OnDevice(packed, some, neighbors, device)]
+
+
+def _split(mine: NDArray[np.intp], most: int) -> list[NDArray[np.intp]]:
+    return [mine[at : at + most] for at in range(0, len(mine), most)]
+
+
+class Sparse(Shuffled):
+    """Features by their active places."""
+
+    def __init__(self, packed: Packed, mine: NDArray[np.intp], neighbors: Neighbors) -> None:
+        super().__init__(packed, mine, neighbors)
+        spans = [packed.span(f) for f in mine]
+        starts = np.concatenate([[0], np.cumsum([s.stop - s.start for s in spans])])
+        slots = np.concatenate([packed.slots[s] for s in spans])
+        values = np.concatenate([packed.values[s] for s in spans])
+        self._features = (starts, slots, values)
+        self.slots = np.unique(slots)
+
+    def cross(self, orders: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Each feature by itself."""
+        from geointerp.spatial import _kernels
+
+        found = np.empty((len(orders), len(self.mine)))
+        _kernels.cross_sparse(orders, *self._features, *self._line, *self._graph, found)
+        return found
+
+
+class Dense(Shuffled):
+    """Features that fire on most places, side by side, in single precision.
+
+    What it leaves open, whether a shuffle is as extreme as what is observed, is found in double.
+    """
+
+    def __init__(self, packed: Packed, mine: NDArray[np.intp], neighbors: Neighbors) -> None:
+        super().__init__(packed, mine, neighbors)
+        self._packed, self._reach = packed, neighbors.reach
+        alpha, beta = self._line
+        # x = m + c: only the c are shuffled, and little is lost where m is large against them
+        self._table = np.empty((neighbors.n, len(mine)), np.float32)
+        mean, sizes, squares = np.zeros((3, len(mine)))
+        for column, f in enumerate(mine):
+            x = _whole(packed, f, neighbors.n)
+            mean[column] = x.mean()
+            x -= mean[column]
+            sizes[column], squares[column] = np.abs(x).sum(), (x**2).sum()
+            self._table[:, column] = x
+        paired = mean if len(neighbors.other) else 0 * mean
+        total = neighbors.degree.sum()
+        self._constant = mean * total * (alpha + beta * mean + paired / 2)
+        alpha = alpha + 2 * beta * mean + paired
+        with np.errstate(over="ignore"):  # what is infinite is found in double
+            *line, weight, degree = (
+                part.astype(np.float32)
+                for part in (alpha, beta, neighbors.weight, neighbors.degree)
+            )
+        self._single = (*line, neighbors.indptr, neighbors.other, weight, degree)
+        terms = squares / 2 + np.abs(alpha) * sizes + np.abs(beta) * squares
+        self._observed = packed.observed[mine]
+        self.error = _single_error(terms, neighbors)
+        self._open = self.error + packed.ties[mine]
+
+    def cross(self, orders: NDArray[np.int32]) -> NDArray[np.float64]:
+        """All of them at once, and again where that leaves something open."""
+        from geointerp.spatial import _kernels
+
+        found = np.empty((len(orders), len(self.mine)))
+        _kernels.cross_dense(orders, self._table, *self._single, self._reach, found)
+        found += self._constant
+        decided = np.abs(found - self._observed) > self._open
+        field = np.zeros(len(self._table))
+        for r, f in np.argwhere(~(decided & np.isfinite(found))):
+            span, line = self._packed.span(self.mine[f]), (part[f] for part in self._line)
+            sites, values = orders[r, self._packed.slots[span]], self._packed.values[span]
+            found[r, f] = _kernels.cross(sites, values, *line, *self._graph, field)
+        return found
+
+
+def _single_error(terms: NDArray[np.float64], neighbors: Neighbors) -> NDArray[np.float64]:
+    """How far `cross` in single precision may be from the true one, whatever the shuffle.
+
+    Each number and each result is rounded by 2⁻²⁴ of itself, or by less than the smallest normal
+    number (Higham 2002, Accuracy and Stability of Numerical Algorithms, §2.2 and §3.1). The terms
+    of `cross` add up to no more than D (½ Σ x² + |alpha| Σ |x| + |beta| Σ x²), D the largest
+    Σ_j |t_ij| or degree; `terms` is what stands in the brackets.
+    """
+    from geointerp.spatial._kernels import SINGLE_ROWS
+
+    single = np.finfo(np.float32)
+    most = int(np.diff(neighbors.indptr).max())
+    once = (8 + most + SINGLE_ROWS) * float(single.eps) / 2
+    largest = max(np.abs(neighbors.both).sum(axis=1).max(), np.abs(neighbors.degree).max())
+    smallest = 8 * (len(neighbors.other) + 2 * neighbors.n) * float(single.tiny)
+    return once / (1 - once) * largest * terms + smallest * (1 + largest)
+
+
+class OnDevice(Shuffled):
+    """Features side by side on a GPU."""
+
+    def __init__(
+        self, packed: Packed, mine: NDArray[np.intp], neighbors: Neighbors, device: str
+    ) -> None:
+        from geointerp.spatial._torch import Device
+
+        super().__init__(packed, mine, neighbors)
+        table = np.stack([_whole(packed, f, neighbors.n) for f in mine], axis=1)
+        self._device = Device(device, neighbors, table, *self._line)
+
+    def cross(self, orders: NDArray[np.int32]) -> NDArray[np.float64]:
+        """In double precision."""
+        return self._device.cross(orders)
+
+
+def _whole(packed: Packed, f: np.intp, n: int) -> NDArray[np.float64]:
+    """A feature in the order of a shuffle's slots; shape (n,)."""
+    whole = np.zeros(n)
+    whole[packed.slots[packed.span(f)]] = packed.values[packed.span(f)]
+    return whole
