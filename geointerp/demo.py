@@ -93,18 +93,25 @@ def _stages(part: Path, seed: int) -> dict[str, dict[str, float]]:
     graph = gi.spatial.knn(cities, k=8)
     title, about = "Moran's I of every feature", {"function": "geointerp.spatial.moran", "k": 8}
     table = gi.spatial.moran(features, graph, permutations=999, seed=seed)
-    artefacts.write_file(part / "moran.csv", table.to_csv, title, about | table.attrs)
+    artefacts.write_file(
+        part / "moran.csv", table.rename_axis("feature").to_csv, title, about | table.attrs
+    )
 
     log.info("the same within countries, and the country that each feature tells best")
     within = gi.spatial.moran(
         features, graph, within="country", permutations=999, max_permutations=999, seed=seed
     )
     about |= {"within": "country", **within.attrs}
-    artefacts.write_file(part / "moran_within.csv", within.to_csv, title, about)
+    artefacts.write_file(
+        part / "moran_within.csv", within.rename_axis("feature").to_csv, title, about
+    )
     matched = gi.spatial.match_regions(features, gi.spatial.region_of(features, "country"))
     about = {"function": "geointerp.spatial.match_regions", "by": "country", **matched.attrs}
     artefacts.write_file(
-        part / "regions.csv", matched.to_csv, "Country that each feature tells best", about
+        part / "regions.csv",
+        matched.rename_axis("feature").to_csv,
+        "Country that each feature tells best",
+        about,
     )
     figures["spatial"] = {
         "features tested": int(table["q"].notna().sum()),

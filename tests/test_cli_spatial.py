@@ -49,6 +49,7 @@ def test_moran_within_regions_and_a_distance(mapped, tmp_path, capsys):
     cli.main(["moran", "run/features.h5ad", "--within=country", "--km=800", *given])
     graph = gi.spatial.distance_band(mapped, km=800).transform("R")
     table = gi.spatial.moran(mapped, graph, within="country", **options)
+    assert (tmp_path / "run" / "moran.csv").read_text().startswith("feature,I,")
     same(read_csv("run/moran.csv"), table)
     made = card(tmp_path / "run", "moran.csv")
     wanted = {"km": 800, "within": "country", "seed": 0, "min_active": 10, **options}

@@ -72,7 +72,9 @@ def map_features(
         **options,
         **table.attrs,
     }
-    artefacts.write_file(Path(out), table.to_csv, "Moran's I of every feature", about)
+    artefacts.write_file(
+        Path(out), table.rename_axis("feature").to_csv, "Moran's I of every feature", about
+    )
     print(table.sort_values("I", ascending=False).head(10).to_string())
     for reason, count in table["reason"].value_counts().items():
         print(f"{count} not tested: {reason}")
@@ -144,7 +146,9 @@ def match_features(
         "min_patch": where.attrs["min_patch"],
         "statistic": "best F1, extent",
     }
-    artefacts.write_file(Path(out), table.to_csv, "Region and extent of every feature", about)
+    artefacts.write_file(
+        Path(out), table.rename_axis("feature").to_csv, "Region and extent of every feature", about
+    )
     shown = ["region", "precision", "recall", "f1", "n_active", "n_region"]
     shown += ["p"] if permutations else []
     shown += ["n_patches", "largest_patch"]
