@@ -3,9 +3,10 @@
 An autoencoder's features are tested by Moran's I over the whole map, and with places permuted
 within their region only; beside it stands what I would be if the regions alone were known. On the
 embedded model 1,022 of 1,024 features have q ≤ .05 over the whole map, 1,015 within countries and
-940 within admin1, whether or not the prompt names the country; with random weights, which leave
-the letters of the names, 419, 88 and none. The median I is .62; countries alone would give .16,
-admin1 .44. The best country tells a feature with a median F1 of .34; one in a hundred is one patch.
+944 within admin1; 1,024, 1,017 and 938 where the prompt names the country; with random weights,
+which leave the letters of the names, 431, 83 and none. The median I is .62; countries alone would
+give .16, admin1 .44. The best country tells a feature with a median F1 of .34; one in a hundred is
+one patch.
 
     python analyses/finer_than_regions.py --model toponym
 """

@@ -13,11 +13,12 @@ cities, one truth is there offline: the logarithm of the population within 25 km
     boosting on context           .61      .60
     prompt text, ridge            .68      .56
     activations, ridge            .11      .08
+    the embedded model, LoRA      .02      .01
 
 The embedded model, 6 million weights that were never taught to rate, loses to every baseline but
-the mean; what the prompt says of its neighbours, not where it is, tells the rest of the truth.
-Fine-tuning it takes most of an hour on one core, is not in this table yet, and is left out by
-`--finetuning none`.
+the mean, and fine-tuned on 400 places of each fold it still answers all but at random, at a loss of
+log 100: what its prompt tells of the neighbours, a ridge reads. Fine-tuning takes most of an hour
+on one core and is left out by `--finetuning none`.
 
     python analyses/geollm_table.py --model toponym
 """
@@ -120,7 +121,8 @@ def geollm_table(
         rows |= {(task, split): r2[split] for split in r2}
     pearson = pd.DataFrame(rows).T.rename_axis(["task", "split"])
     pearson.to_csv(folder / "table.csv")
-    ax = pearson.T[::-1].plot.barh(figsize=(8, 4), width=0.8, xlim=(0, 1), xlabel="Pearson's r²")
+    bars = pearson.set_axis(pearson.index.map(", ".join)).T[::-1]
+    ax = bars.plot.barh(figsize=(8, 4), width=0.8, xlim=(0, 1), xlabel="Pearson's r²")
     ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1))
     ax.figure.savefig(folder / "table.png", dpi=150, bbox_inches="tight")
     print(f"Pearson's r²\n{pearson.round(2).to_string()}")

@@ -465,3 +465,15 @@ def test_a_map_is_narrowed_to_its_places():
     around = 0.2 * (high - low).max()
     np.testing.assert_allclose(ax.get_xlim(), (low[0] - around, high[0] + around))
     np.testing.assert_allclose(ax.get_ylim(), (low[1] - around, high[1] + around))
+
+
+@pytest.mark.parametrize(("degrees", "shown"), [(3, False), (6, True)])
+def test_a_map_of_a_few_kilometres_has_no_outlines_of_the_world(degrees, shown):
+    # 3 degrees of latitude are 334 km, 6 are 667
+    lat = np.array([45, 45 + degrees])
+    places = gpd.GeoSeries(gpd.points_from_xy([10, 10], lat), crs="EPSG:4326")
+    ax = plot.zoom(plot.world(), places)
+    sea, grid, land, frame = ax.collections
+    assert [sea.get_visible(), land.get_visible()] == [shown, shown]
+    assert grid.get_visible()
+    assert frame.get_visible()

@@ -136,7 +136,7 @@ def spectrum(report: Report, *, split: str | None = None, ax: Axes | None = None
     if not columns:
         raise InputError("the report has no R² by degree; probe for 'harmonics'.")
     degrees = np.array([int(column.removeprefix("r2_")) for column in columns])
-    ax = axes(ax, (6.0, 3.8))
+    ax = axes(ax, (7.5, 3.8))
     for i, source in enumerate(dict.fromkeys(report.table["source"])):
         best = report.best(split, source)
         own = {"linewidth": 1.8, "markersize": 5} if i == 0 else {"linewidth": 1, "markersize": 3}
@@ -153,7 +153,8 @@ def spectrum(report: Report, *, split: str | None = None, ax: Axes | None = None
     shown = [n for n in (1, 3, 6, 12, 18, 24, 30) if n <= degrees.max()]
     upper.set_xticks(shown, [f"{half_km / n:,.0f}" for n in shown])
     _plain(ax)
-    ax.legend(frameon=False, fontsize=8)
+    # beside the curves, which may be anywhere
+    ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     return ax
 
 

@@ -26,6 +26,9 @@ SEQUENTIAL = "magma_r"
 DIVERGING = "RdBu_r"
 SEA, LAND, BORDER, GRID, IDLE = "#f3f6f8", "#dfdfda", "#ffffff", "#e2e8ec", "#a9b0b5"
 
+OUTLINED = 500 / sphere.EARTH_RADIUS_KM
+"""Width of the least map, in radii, that shows coasts and borders."""
+
 
 def equal_earth(
     *, lon: ArrayLike, lat: ArrayLike, center: float = 0.0
@@ -122,7 +125,7 @@ def world(ax: Axes | None = None) -> Axes:
     lats = np.linspace(-90, 90, 91)
     sides = [projected(np.full(91, CENTER + side), lats) for side in (-180, 180)]
     edge = np.vstack([sides[0], sides[1][::-1]])
-    ax.add_collection(PolyCollection([edge], facecolors=SEA, edgecolors="none", zorder=0))
+    sea = PolyCollection([edge], facecolors=SEA, edgecolors="none", zorder=0)
     meridians = [projected(np.full(91, lon), lats) for lon in range(-150, 181, 30)]
     parallels = [
         projected(np.array([CENTER - 180, CENTER + 180]), np.full(2, lat))
@@ -138,8 +141,10 @@ def world(ax: Axes | None = None) -> Axes:
     )
     frame = PolyCollection([edge], facecolors="none", edgecolors="#b8c2c9", linewidths=0.6)
     frame.set_zorder(5)
-    for collection in (grid, land, frame):
+    for collection in (sea, grid, land, frame):
         ax.add_collection(collection)
+    for collection in (sea, land):
+        collection.set_gid("outlines")
     ax.set_xlim(edge[:, 0].min() - 0.02, edge[:, 0].max() + 0.02)
     ax.set_ylim(edge[:, 1].min() - 0.02, edge[:, 1].max() + 0.02)
     ax.set_aspect("equal")
@@ -150,6 +155,8 @@ def world(ax: Axes | None = None) -> Axes:
 def zoom(ax: Axes, places: Places, *, margin: float = 0.1) -> Axes:
     """Show only the part of a map in which places lie.
 
+    A map of less than 500 km has neither coasts nor borders: those of 1:110 million are some 20 km
+    off.
     The projection stays that of the world, which keeps areas but slants what lies far from its
     central meridian; places on both sides of its edge, at 169° W, get the whole width.
 
@@ -174,6 +181,9 @@ def zoom(ax: Axes, places: Places, *, margin: float = 0.1) -> Axes:
     around = max(float((high - low).max()) * margin, 0.0008)
     ax.set_xlim(low[0] - around, high[0] + around)
     ax.set_ylim(low[1] - around, high[1] + around)
+    for collection in ax.collections:
+        if collection.get_gid() == "outlines":
+            collection.set_visible(bool((high - low).max() >= OUTLINED))
     return ax
 
 
