@@ -660,12 +660,13 @@ def test_more_than_go_abreast(world, monkeypatch):
     from geointerp.spatial import shuffled
 
     _, graph = world
-    features = sparse_features(300, 9, 120, 0)
-    how = {"permutations": 99, "within": np.zeros(300)}
+    features = sparse_features(300, 137, 120, 0)
+    how = {"permutations": 99, "within": np.zeros(300), "max_permutations": 99}
     whole = moran(features, graph, **how)
     assert (whole["permutations"] > 0).all()
-    monkeypatch.setattr(shuffled, "_ABREAST", 4)
-    pd.testing.assert_frame_equal(moran(features, graph, **how), whole, check_exact=True)
+    for width in (5, 37, 1000):  # by the processor's vectors, and what is over
+        monkeypatch.setattr(shuffled, "_ABREAST", width)
+        pd.testing.assert_frame_equal(moran(features, graph, **how), whole, check_exact=True)
 
 
 # ------------------------------------------------------------------------------ devices

@@ -113,6 +113,7 @@ def test_every_site_comes_to_every_slot_and_next_to_every_other():
 def test_chunks_follow_each_other(monkeypatch):
     null, _ = null_of(30, 0, 1)
     assert null.chunks(0, 999)[0] == (0, 64)
+    assert null.chunks(0, 999, threads=100)[0] == (0, 100)
     for entries in (1, 100, 4_000_000):
         monkeypatch.setattr(nulls, "CHUNK_ENTRIES", entries)
         chunks = null.chunks(5, 200)

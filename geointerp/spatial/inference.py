@@ -231,7 +231,7 @@ def _count(
 ) -> None:
     """Draw the permutations of a span, chunk by chunk, and add them to the counts of features."""
     slots = np.unique(np.concatenate([some.slots for some in features]))
-    for chunk in track(null.chunks(*span), f"permutations to {span[1]:,}"):
+    for chunk in track(null.chunks(*span, threads), f"permutations to {span[1]:,}"):
         parts = [p for p in np.array_split(np.arange(*chunk), threads) if len(p)]
         orders = list(pool.map(lambda part: null.draw(part[0], part[-1] + 1, slots), parts))
         for some in features:

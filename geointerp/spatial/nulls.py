@@ -71,9 +71,12 @@ class Null:
         _kernels.shuffle(self.seed, first, self.arranged, self._starts, wanted, orders)
         return orders
 
-    def chunks(self, first: int, stop: int) -> list[tuple[int, int]]:
-        """The numbers from `first` to `stop`, in spans whose shuffles fit in memory."""
-        size = min(64, max(1, CHUNK_ENTRIES // len(self.site)))
+    def chunks(self, first: int, stop: int, threads: int = 1) -> list[tuple[int, int]]:
+        """The numbers from `first` to `stop`, in spans whose shuffles fit in memory.
+
+        Each thread has one at least.
+        """
+        size = max(threads, min(64, CHUNK_ENTRIES // len(self.site)), 1)
         return [(at, min(at + size, stop)) for at in range(first, stop, size)]
 
 
