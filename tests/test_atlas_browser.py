@@ -33,17 +33,24 @@ TITLE = "Where? <script>document.title='HACKED'</script>"
 WIDTH = 200
 
 
-def atlas(out, n=400, width=WIDTH, seed=0):
-    """Feature 0 fires in a patch, 1 in two far apart, 2 everywhere, 3 nowhere, others anywhere."""
+def atlas(out, n=400, width=WIDTH, seed=0, scale=1.0, astray=None):
+    """Feature 0 fires in a patch, 1 in two far apart, 2 everywhere, 3 nowhere, others anywhere.
+
+    On the whole globe, or on `scale` of it around 10° E, 45° N, with one place that the probe
+    puts at `astray`.
+    """
     rng = np.random.default_rng(seed)
     lon, lat = gi.sphere.lon_lat(rng.standard_normal((n, 3)))
+    if scale < 1:
+        lon, lat = 10 + scale * lon, 45 + scale * lat
     near = gi.sphere.distance_km(lon=lon, lat=lat, to_lon=10, to_lat=45)
     lon[np.argmin(near)], lat[np.argmin(near)] = 10.0, 45.0
     values = sparse.random(n, width, 0.05, format="lil", dtype=np.float32, rng=rng)
     values[:, :4] = 0
-    values[near < 2500, 0] = 1 + rng.uniform(0, 3, (near < 2500).sum())
+    patch = near < 2500 * scale
+    values[patch, 0] = 1 + rng.uniform(0, 3, patch.sum())
     other = gi.sphere.distance_km(lon=lon, lat=lat, to_lon=-150, to_lat=-40)
-    values[(near < 2500) | (other < 3000), 1] = 2
+    values[patch | (other < 3000), 1] = 2
     values[:, 2] = rng.uniform(0.1, 1, n)
     values[: len(HOSTILE), 4:12] = 9  # the hostile names fire most
     names = HOSTILE + KNOWN + [f"place {i}" for i in range(n - len(HOSTILE) - len(KNOWN))]
@@ -63,6 +70,8 @@ def atlas(out, n=400, width=WIDTH, seed=0):
     table = table.join(matched[["region", "precision", "recall", "f1"]])
     table["q_within_country"] = np.linspace(0, 1, width)
     report = probe_report(feats, lon, lat)
+    if astray is not None:
+        report.predictions.loc[feats.obs_names[0], ["predicted_lon", "predicted_lat"]] = astray
     ratings = pd.DataFrame({"rating": np.linspace(0, 9.9, 50)}, index=feats.obs_names[:50])
     ratings["mass"] = 0.01
     ratings.attrs["task"] = "Population </script>"
@@ -657,5 +666,34 @@ def test_one_is_not_many(browser, made, tmp_path):
     assert "No feature was tested; the table says why." in tab.text("main")
     tab.follow("#feature=0")
     assert "Moran’s I 0.000" in tab.text("#view-feature .facts")
+    assert tab.said == []
+    tab.page.close()
+
+
+@pytest.mark.parametrize("astray", [None, (-100.0, -40.0)])
+def test_a_table_of_a_part_of_the_world_fills_its_maps(browser, tmp_path, pictures, astray):
+    atlas(tmp_path / "a", n=120, width=40, scale=0.02, astray=astray)
+    tab = Reader(browser, tmp_path / "a").go()
+    tab.page.locator("#shown-note").scroll_into_view_if_needed()
+    tab.page.wait_for_selector("#cards .card canvas[data-dots]")
+    views = tab.page.eval_on_selector_all("#cards canvas", "all => all.map((c) => c.dataset.view)")
+    assert set(views) == {"region"}
+    # what the probe puts elsewhere is on its map too
+    seen = tab.page.get_attribute("#probe-map", "data-view")
+    assert seen == ("region" if astray is None else "world")
+    label = tab.page.get_attribute("#probe-map", "aria-label")
+    assert label.startswith("Regional map of 120 places" if astray is None else "World map")
+    assert tab.page.get_attribute("#cards canvas", "aria-label").startswith("Regional map")
+    tab.page.evaluate("scrollTo(0, 0)")
+    tab.page.screenshot(path=pictures / f"overview-{seen}.png", full_page=True)
+    tab.follow("#ratings")
+    tab.page.wait_for_selector("#ratings-map canvas[data-dots]")
+    assert tab.page.get_attribute("#ratings-map canvas", "data-view") == "region"
+    # every place of the table lies in the picture
+    inside = tab.page.evaluate(
+        "[...Atlas.filling.places()].every((v, i) =>"
+        " Math.abs(v) < (i % 2 ? Atlas.filling.high : Atlas.filling.wide))"
+    )
+    assert inside
     assert tab.said == []
     tab.page.close()

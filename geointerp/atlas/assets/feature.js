@@ -89,7 +89,7 @@
     const region_ = fitted.name === "region";
     return () => {
       const name = Atlas.featureName(row), view = wide ? world : fitted, [low, high] = rangeOf(feature);
-      const map = Atlas.canvas(described(feature, view.name === "world" ? "World map" : "Regional map"));
+      const map = Atlas.canvas(described(feature, Atlas.titled(view)));
       const chart = Atlas.valueMap(map, view, feature.at, feature.value, low, high, "activation");
       const charts = [chart];
       const figures = [make("figure", {}, make("figcaption", {}, "Activation"), map, Atlas.rampLegend(low, high, "activation"))];
@@ -104,7 +104,7 @@
         wide = isWide;
         for (const each of charts) each.show(wide ? world : fitted);
         for (const button of event.target.parentNode.children) button.setAttribute("aria-pressed", String(button === event.target));
-        map.setAttribute("aria-label", described(feature, wide ? "World map" : "Regional map"));
+        map.setAttribute("aria-label", described(feature, Atlas.titled(wide ? world : fitted)));
       } }, label);
       const step = (id, row, label, arrow) => make(row === null ? "span" : "a", row === null ? { class: "step off" }
         : { class: "step", id, href: hash("feature", row), "aria-label": `${label} feature` }, arrow);

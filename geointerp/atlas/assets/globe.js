@@ -232,13 +232,19 @@
     if (!(size > 1e-9) || vectors.some((v) => angle(v, middle) > 50 * RAD)) return theWorld();
     const lon = Math.atan2(middle[1], middle[0]) / RAD, lat = Math.asin(Math.max(-1, Math.min(1, middle[2]))) / RAD;
     const bare = new Region(lon, lat, [0, 0, 1, 1], null), spots = vectors.map((v) => bare.at(v));
-    const across = spots.map((s) => s[0]), down = spots.map((s) => s[1]);
-    const [west, east, top, foot] = [Math.min(...across), Math.max(...across), Math.min(...down), Math.max(...down)];
+    const ends = (k) => spots.reduce(([low, high], s) => [Math.min(low, s[k]), Math.max(high, s[k])], [Infinity, -Infinity]);
+    const [west, east] = ends(0), [top, foot] = ends(1);
     // with a margin, and never so near that the outlines look coarse
     const high = 0.62 * Math.max(0.14, foot - top, (east - west) / ASPECT);
     if (high > 0.5) return theWorld(); // most of the globe
     return new Region(lon, lat, [(west + east) / 2, (top + foot) / 2, high * ASPECT, high], await theCoast());
   }
+  // the map that the places of the table fill, and others with them
+  function filled(...others) {
+    const { lon, lat } = Atlas.data.places;
+    return framed([...Array.from(lon, (_, i) => unit(lon[i], lat[i])), ...others]);
+  }
+  const titled = (view) => (view.name === "world" ? "World map" : "Regional map");
   // where a feature fires
   function fittedTo(feature) {
     const { lon, lat } = Atlas.data.places, vectors = [], weights = [];
@@ -268,5 +274,5 @@
     }
     return points;
   }
-  Object.assign(Atlas, { theCoast, equalEarth, theWorld, framed, fittedTo, unit, way, circle, ASPECT, WORLD_ASPECT: WIDE / HIGH });
+  Object.assign(Atlas, { theCoast, equalEarth, theWorld, framed, filled, titled, fittedTo, unit, way, circle, ASPECT, WORLD_ASPECT: WIDE / HIGH });
 })();

@@ -171,6 +171,9 @@
   const placeName = (at) => quoted(Atlas.data.places.name[at]) + (country(at) ? ", " + quoted(country(at)) : "");
   const canvas = (label, attributes = {}) => make("canvas", { class: "map", role: "img", tabindex: 0, "aria-label": label, ...attributes });
 
+  // in the shape of its view
+  const mapCanvas = (view, label) => canvas(label, { class: view.name === "world" ? "map world" : "map" });
+
   // dots of places, at the positions that the view gives them
   const placeDots = (chart, at) => ({
     count: at.length,
@@ -231,5 +234,5 @@
       make("span", {}, figure(Number(high.toPrecision(3)))));
   }
 
-  Object.assign(Atlas, { Chart, shade, dot, country, placeName, canvas, valueMap, clusterMap, KINDS, rampLegend });
+  Object.assign(Atlas, { Chart, shade, dot, country, placeName, canvas, mapCanvas, valueMap, clusterMap, KINDS, rampLegend });
 })();

@@ -64,14 +64,17 @@
   }
 
   // ---------------------------------------------------------------- the probe's map
-  function probeMap() {
+  async function probeMap() {
     const { probe } = Atlas.data.overview;
     if (!probe) return;
     $("probe").hidden = false;
     const { lon, lat } = probe.at ? Atlas.data.places : probe, place = (i) => (probe.at ? probe.at[i] : i);
     const n = probe.to_lon.length;
-    const from = Array.from({ length: n }, (_, i) => Atlas.equalEarth(lon[place(i)], lat[place(i)]));
-    const to = Array.from({ length: n }, (_, i) => Atlas.equalEarth(probe.to_lon[i], probe.to_lat[i]));
+    const each = (of) => Array.from({ length: n }, (_, i) => of(i));
+    // all of it: what the probe puts far away is on the map too
+    const view = await Atlas.filled(...each((i) => Atlas.unit(probe.to_lon[i], probe.to_lat[i])));
+    const from = each((i) => view.project(lon[place(i)], lat[place(i)])), to = each((i) => view.project(probe.to_lon[i], probe.to_lat[i]));
+    $("probe-map").classList.toggle("world", view.name === "world");
     const name = (i) => (probe.at ? Atlas.placeName(probe.at[i]) : Atlas.quoted(probe.name[i]));
     const ranked = [...probe.error].sort((a, b) => a - b), high = ranked[Math.floor(0.98 * (ranked.length - 1))] || 1;
     let share = 1, byError = probe.groups.length < 2, only = null, running = 0;
@@ -94,10 +97,10 @@
       return n;
     };
     const open = probe.at && ((i) => { location.hash = Atlas.hash("place", probe.at[i]); });
-    const map = new Atlas.Chart($("probe-map"), { view: Atlas.theWorld(), paint, dots: { count: n, at, open },
+    const map = new Atlas.Chart($("probe-map"), { view, paint, dots: { count: n, at, open },
       dust: false, describe: (i) => `${name(i)}\n${whole(probe.error[i])} km off` });
     $("probe-map").addEventListener("click", () => { if (map.marked !== null) open?.(map.marked); });
-    $("probe-map").setAttribute("aria-label", `World map of ${atPlaces(n)} where the probe puts them; ` +
+    $("probe-map").setAttribute("aria-label", `${Atlas.titled(view)} of ${atPlaces(n)} where the probe puts them; ` +
       "median error " + probe.groups.map((g) => `${g.name} ${figure(Math.round(g.median))} km`).join(", "));
     $("probe-median").textContent = `Layer ${probe.layer}, held out: ${probe.split}; ` +
       `median error over ${atPlaces(n)}: ${figure(Math.round(probe.median))} km.`;
@@ -155,8 +158,8 @@
   }
   function card(feature) {
     const row = feature.row, [low, high] = Atlas.rangeOf(feature), href = Atlas.hash("feature", row);
-    const map = Atlas.canvas(Atlas.described(feature, "World map"), { class: "map world" });
-    Atlas.valueMap(map, Atlas.theWorld(), feature.at, feature.value, low, high, "activation");
+    const map = Atlas.mapCanvas(Atlas.filling, Atlas.described(feature, Atlas.titled(Atlas.filling)));
+    Atlas.valueMap(map, Atlas.filling, feature.at, feature.value, low, high, "activation");
     const where = Atlas.sharesOf(feature).filter(([, part]) => part >= 0.015).slice(0, 3);
     return make("article", { class: "card" },
       make("h3", {}, make("a", { href }, "Feature ", said(Atlas.featureName(row)))),
@@ -168,6 +171,6 @@
       Atlas.topPlaces(feature, 5));
   }
 
-  function overview() { head(); nulls(); byLayer(); probeMap(); cards(); }
+  async function overview() { head(); nulls(); byLayer(); cards(); await probeMap(); }
   Object.assign(Atlas, { overview, showStrongest: strongest, pairs, plainTable: table });
 })();

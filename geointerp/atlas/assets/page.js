@@ -12,8 +12,8 @@
     }
     if (task) fill($("ratings-title"), "How the model rates places: ", said(task));
     const low = Math.min(...value), high = Math.max(...value), order = [...value.keys()].sort((a, b) => value[b] - value[a]);
-    const canvas = Atlas.canvas(`World map of ${atPlaces(at.length)} by rating, from ${low} to ${high}`, { class: "map world" });
-    Atlas.valueMap(canvas, Atlas.theWorld(), at, Float64Array.from(value), low, high, "rating");
+    const canvas = Atlas.mapCanvas(Atlas.filling, `${Atlas.titled(Atlas.filling)} of ${atPlaces(at.length)} by rating, from ${low} to ${high}`);
+    Atlas.valueMap(canvas, Atlas.filling, at, Float64Array.from(value), low, high, "rating");
     fill($("ratings-map"), canvas);
     fill($("ratings-legend"), Atlas.rampLegend(low, high, "rating"));
     const list = (rows) => make("ol", { class: "top" }, rows.map((i) => make("li", {}, make("a", { href: Atlas.hash("place", at[i]) },
@@ -84,6 +84,7 @@
       const names = ["overview", "places", "features", "world"];
       const parts = await Promise.all(names.map(Atlas.load));
       names.forEach((name, i) => { Atlas.data[name] = parts[i]; });
+      Atlas.filling = await Atlas.filled(); // the part of the world that the table is of
     } catch (error) {
       $("trouble").textContent = `${error.message}: the folder data must lie beside this page.`; $("trouble").hidden = false;
       return;
@@ -91,7 +92,7 @@
     const has = { ratings: !!Atlas.data.overview.ratings?.at.length, cards: Atlas.data.overview.cards.length > 0 };
     fill($("nav"), VIEWS.filter(([name]) => has[name] ?? true).map(([name, word]) => make("a", { href: "#" + name }, word)));
     $("skip").addEventListener("click", (event) => { event.preventDefault(); $("main").focus(); });
-    Atlas.overview(); Atlas.table(); Atlas.placeSearch();
+    await Atlas.overview(); Atlas.table(); Atlas.placeSearch();
     if (has.ratings) ratings();
     addEventListener("hashchange", route);
     addEventListener("keydown", keys);
