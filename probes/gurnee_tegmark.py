@@ -68,8 +68,7 @@ def gurnee_tegmark(
         "block 500 km": gi.probes.BlockKFold(km=500, seed=seed),
         "country": gi.probes.ColumnKFold("country", seed=seed),
     }
-    report = gi.probes.evaluate(acts, cv=splits, model=loaded, seed=seed)
-    report.save(folder / "probe")
+    report = gi.probes.evaluate(acts, cv=splits, model=loaded, seed=seed, out=folder / "probe")
     figure = gi.plot.r2_by_layer(report).get_figure()
     figure.savefig(folder / "r2_by_layer.png", dpi=150, bbox_inches="tight")
     found = report.summary.set_index("split")

@@ -57,8 +57,8 @@ def resolution(
         },
         model=loaded,
         seed=seed,
+        out=folder / "probe",
     )
-    report.save(folder / "probe")
     columns = ["layer", "r2", "low", "high", "degree_read", "resolution_km", "uplift"]
     print(report.summary.set_index("split")[columns].round(2).T.to_string())
     figure = gi.plot.spectrum(report).get_figure()

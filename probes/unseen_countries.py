@@ -55,8 +55,9 @@ def unseen_countries(
         "one continent at a time": gi.probes.ColumnKFold("continent", n_splits=None),
         "random": gi.probes.RandomKFold(seed=seed),
     }
-    report = gi.probes.evaluate(acts, target="sphere", cv=splits, model=loaded, seed=seed)
-    report.save(folder / "probe")
+    report = gi.probes.evaluate(
+        acts, target="sphere", cv=splits, model=loaded, seed=seed, out=folder / "probe"
+    )
     columns = ["layer", "r2", "low", "high", "best_control", "control", "median_km", "coverage90"]
     print(report.summary.set_index("split")[columns].round(3).to_string())
     figure = gi.plot.error_map(report).get_figure()

@@ -52,8 +52,7 @@ def where_is_it(
     }
     if "country" in table:
         splits["country"] = gi.probes.ColumnKFold("country", seed=seed)
-    report = gi.probes.evaluate(acts, cv=splits, model=loaded, seed=seed)
-    report.save(folder / "probe")
+    report = gi.probes.evaluate(acts, cv=splits, model=loaded, seed=seed, out=folder / "probe")
     print(report.summary.round(3).T.to_string())
     figure = gi.plot.r2_by_layer(report).get_figure()
     figure.savefig(folder / "r2_by_layer.png", dpi=150, bbox_inches="tight")

@@ -70,8 +70,9 @@ def which_names(
         loaded, table, template=template, pool=pool, layers=layer, out=folder / "activations.zarr"
     )
     cv = gi.probes.BlockKFold(km=500, seed=seed)
-    report = gi.probes.evaluate(acts, target="sphere", cv=cv, model=loaded, seed=seed)
-    report.save(folder / "probe")
+    report = gi.probes.evaluate(
+        acts, target="sphere", cv=cv, model=loaded, seed=seed, out=folder / "probe"
+    )
     nearest = report.nearest_control()
     km = {"model": report.predictions["error_km"], nearest: report.control["error_km"]}
     errors = pd.DataFrame(km).assign(name=table["name"], **{by: table[by]})

@@ -424,7 +424,7 @@ def test_files_hold_what_is_not_zero(tmp_path, dense):
             at += len(chosen)
     assert sum(len(data[f"places-{i}"]["n"]) for i in range(3)) == feats.n_obs
     lon_lat = np.column_stack([data["places"]["lon"], data["places"]["lat"]])
-    np.testing.assert_allclose(lon_lat, feats.obsm["spatial"], atol=0.00501)
+    np.testing.assert_allclose(lon_lat, feats.obsm["spatial"], atol=0.0000501)
     top = [int(np.argmax(wanted[:, row])) for row in range(feats.n_vars)]
     assert data["features"]["top"] == top
 
@@ -574,7 +574,7 @@ def test_outlines_on_the_page_are_the_plots(folder):
     assert len(data["world"]["rings"]) == len(plot.outlines())
     for steps, ring in zip(data["world"]["rings"], plot.outlines(), strict=True):
         points = np.cumsum(np.reshape(steps, (-1, 2)), axis=0) / 100
-        np.testing.assert_allclose(points, ring, atol=0.00501)
+        np.testing.assert_allclose(points, ring, atol=0.0000501)
 
 
 def test_the_finer_outlines_close_and_lie_on_the_coarse_ones(folder):
@@ -607,8 +607,8 @@ def test_the_probe_and_its_layers(folder, feats):
     probe, table = data["probe"], make_report(feats).predictions
     assert probe["at"] == list(range(60))
     assert (probe["layer"], probe["split"]) == (1, "random")
-    np.testing.assert_allclose(probe["to_lon"], table["predicted_lon"], atol=0.00501)
-    np.testing.assert_allclose(probe["error"], table["error_km"], atol=0.501)
+    np.testing.assert_allclose(probe["to_lon"], table["predicted_lon"], atol=0.0000501)
+    np.testing.assert_allclose(probe["error"], table["error_km"], atol=0.0501)
     assert probe["median"] == pytest.approx(table["error_km"].median(), abs=0.06)
     names = [group["name"] for group in probe["groups"]]
     assert names == ["North America", "South America", "elsewhere"]
@@ -644,7 +644,7 @@ def test_a_probe_of_other_places_brings_its_own(feats, tmp_path):
     probe = read(tmp_path / "a")["overview"]["probe"]
     assert probe["at"] is None
     assert probe["name"] == list(feats.obs["name"])
-    np.testing.assert_allclose(probe["lat"], feats.obsm["spatial"][:, 1], atol=0.00501)
+    np.testing.assert_allclose(probe["lat"], feats.obsm["spatial"][:, 1], atol=0.0000501)
     assert [group["name"] for group in probe["groups"]] == ["all places"]
 
 

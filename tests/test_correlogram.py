@@ -94,6 +94,24 @@ def test_every_band_is_morans_i_in_it(kind):
     assert table["reason"].isna().all()
 
 
+@pytest.mark.parametrize(
+    ("degrees", "first"), [(120, 100), (60, 50), (1, 0.5), (0.22, 0.1), (0.0001, 0.00005)]
+)
+def test_bands_suit_how_far_apart_places_are(degrees, first):
+    # along the equator: a degree is 111.2 km; 64 times the first edge fit into half of all
+    lon = np.random.default_rng(0).permutation(np.linspace(0, degrees, 40))
+    for places in (places_at(lon, np.zeros(40)), places_at(lon, np.zeros(40)).to_crs(3857)):
+        table = correlogram(np.arange(40.0)[:, None], places)
+        expected = first * np.array([1, 2, 4, 8, 16, 32, 64])
+        np.testing.assert_allclose(table["to_km"], expected)
+        np.testing.assert_allclose(table["from_km"], [0, *expected[:-1]])
+
+
+def test_places_in_one_spot_have_no_bands():
+    with pytest.raises(InputError, match="all in one spot"):
+        correlogram(np.arange(5.0)[:, None], places_at([8] * 5, [46] * 5))
+
+
 def test_the_ends_of_a_band():
     # a band holds its upper edge, not its lower one; the first holds coincident places
     places = places_at([0, 0, 1e5, 2e5, 4e5], [0] * 5, crs="EPSG:3857")

@@ -531,6 +531,15 @@ def test_a_report_is_saved_and_read_back(tmp_path):
         report.save(tmp_path / "probe")
 
 
+def test_a_report_goes_where_it_is_asked_to_or_is_not_begun(tmp_path):
+    acts = synthetic_acts()
+    report = gi.probes.evaluate(acts, controls=False, out=tmp_path / "probe")
+    pd.testing.assert_frame_equal(gi.probes.Report.read(tmp_path / "probe").table, report.table)
+    # before anything else is looked at
+    with pytest.raises(InputError, match="exists already"):
+        gi.probes.evaluate(acts, target="no such column", out=tmp_path / "probe")
+
+
 def test_an_index_of_digits_stays_text(tmp_path):
     acts = synthetic_acts(n=60)
     acts = acts.assign_coords(place=[f"{i:05}" for i in range(60)])

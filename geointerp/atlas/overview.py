@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from pathlib import PurePath
+from pathlib import PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,12 +117,12 @@ def _probe(report: Report | None, feats: anndata.AnnData) -> dict[str, Any] | No
         # a place of the features, or a name and a position of its own
         "at": rows.tolist() if ours else None,
         "name": None if ours else [str(name) for name in table["name"]],
-        "lon": None if ours else rounded(table["lon"], 2),
-        "lat": None if ours else rounded(table["lat"], 2),
-        "to_lon": rounded(table["predicted_lon"], 2),
-        "to_lat": rounded(table["predicted_lat"], 2),
-        "error": rounded(error, 0),
-        "radius": rounded(table["radius90_km"], 0) if "radius90_km" in table.columns else None,
+        "lon": None if ours else rounded(table["lon"], 4),
+        "lat": None if ours else rounded(table["lat"], 4),
+        "to_lon": rounded(table["predicted_lon"], 4),
+        "to_lat": rounded(table["predicted_lat"], 4),
+        "error": rounded(error, 1),
+        "radius": rounded(table["radius90_km"], 1) if "radius90_km" in table.columns else None,
         "group": member.tolist(),
         "groups": [
             {
@@ -237,8 +238,10 @@ def _two_digits(value: float) -> str:
 
 
 def _short(name: Any) -> str | None:
-    """A name as it is; of what lies in a folder of its own, the last part."""
+    """A name as it is; of a file or folder of somebody's computer, the last part."""
     if name is None:
         return None
-    path = PurePath(str(name))
-    return path.name if path.is_absolute() or len(path.parts) > 2 else str(name)
+    text = str(name)
+    if not re.match(r"(/|~|[A-Za-z]:[\\/])", text):
+        return text
+    return PureWindowsPath(text).name  # which knows both kinds of slashes

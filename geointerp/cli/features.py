@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 from geointerp import artefacts
 from geointerp.cli.reading import anndata_of, check_seed, csv_of, fingerprint
 from geointerp.errors import InputError
+
+log = logging.getLogger(__name__)
 
 _TOLD = ("region", "precision", "recall", "f1", "spread_km", "n_patches", "largest_patch")
 _AT_ONCE = 256  # features whose clusters are sought at a time: 40 bytes per place each
@@ -102,9 +105,9 @@ def _with_nulls(table: Any, folder: Path, encoded: Any, features_at: Path) -> An
     for path in sorted(folder.glob("moran_within*.csv")):
         within = _table(path, encoded, features_at, "moran --within", ["q"])
         by = artefacts.read_card(path).get("made by", {}).get("within") or "regions"
-        for letter in ("q", "z", "p"):
-            if letter in within.columns:
-                table[f"{letter}_within_{by}"] = within[letter]
+        for told in ("q", "z", "p", "expected_I"):
+            if told in within.columns:
+                table[f"{told}_within_{by}"] = within[told]
     return table
 
 
@@ -157,7 +160,7 @@ def _read_by(folder: Path, encoded: Any, named: str | None) -> tuple[Any, Any]:
     name = named or encoded.uns.get("activations", {}).get("model")
     here = name is not None and (name == "toponym" or Path(name).is_dir())
     if named is None and not here:
-        print(f"no promoted vocabulary: {name} is not on this computer; --model says where it is")
+        log.info("no promoted vocabulary: %s is not on this computer; --model says where", name)
         return sae, None
     model = models.load(name)
     try:
@@ -165,7 +168,7 @@ def _read_by(folder: Path, encoded: Any, named: str | None) -> tuple[Any, Any]:
     except InputError as error:
         if named is not None:
             raise
-        print(f"no promoted vocabulary: {error}")
+        log.info("no promoted vocabulary: %s", error)
         return sae, None
     return sae, model
 

@@ -51,7 +51,7 @@ def probe_layers(
     check_seed(seed)
     chosen_device(device)
     opened = one_prompt(activations.open(acts), prompt)
-    artefacts.refuse_existing(Path(out))
+    artefacts.refuse_existing(Path(out))  # before what follows is said
     if cv is None:
         held_out = ["random", "block", "country"]
         if target == "country":
@@ -66,9 +66,8 @@ def probe_layers(
         held_out = words(cv)
     splits = dict(_split(word, opened, km, buffer_km, seed) for word in held_out)
     report = probes.evaluate(
-        opened, target=target, cv=splits, controls=controls, device=device, seed=seed
+        opened, target=target, cv=splits, controls=controls, device=device, seed=seed, out=out
     )
-    report.save(out)
     if json:
         print(report.summary.to_json(orient="records", indent=2, double_precision=15))
         return

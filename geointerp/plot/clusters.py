@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from geointerp.errors import InputError
 from geointerp.plot.globe import IDLE, dots, projected, world
 
@@ -48,7 +46,8 @@ def lisa_map(
     Raises
     ------
     InputError
-        A feature or places that `local` does not hold; a statistic without such clusters.
+        A feature or places that `local` does not hold; a feature that was not tested; a statistic
+        without such clusters.
 
     References
     ----------
@@ -65,17 +64,22 @@ def lisa_map(
     index, lon, lat = locate_on_sphere(places)
     if [str(at) for at in index] != [str(at) for at in local["place"].values]:
         raise InputError("places: they are not those of the local statistics, in their order.")
-    cluster = local["cluster"].values[:, names.index(str(feature))]
+    at = names.index(str(feature))
+    if reason := str(local["reason"].values[at]):
+        raise InputError(f"feature {str(feature)!r} was not tested: {reason}")
+    cluster = local["cluster"].values[:, at]
     points = projected(lon, lat)
     ax = world(ax)
-    dots(ax, points[cluster == ""], color=IDLE, size=0.6, zorder=3)
+    none = cluster == ""
+    dots(ax, points[none], color=IDLE, size=0.6, zorder=3, label=f"in no cluster ({none.sum():,})")
     for kind in ("LL", "LH", "HL", "HH"):
         told, color = CLUSTERS[kind]
         here = cluster == kind
         if here.any():
             label = f"{told} ({here.sum():,})"
             dots(ax, points[here], color=color, size=5, zorder=4, label=label)
-    if np.any(cluster != ""):
-        ax.legend(loc="lower left", frameon=False, fontsize=7, markerscale=1.6, handletextpad=0.2)
+    legend = ax.legend(loc="lower left", frameon=False, fontsize=7, handletextpad=0.2)
+    for mark in legend.legend_handles:
+        mark.set_sizes([13])
     ax.set_title(f"Feature {feature}: clusters at q ≤ {local.attrs['alpha']:g}")
     return ax

@@ -40,7 +40,7 @@ def activation_map(feats: anndata.AnnData, feature: str | int, *, ax: Axes | Non
     Raises
     ------
     InputError
-        A feature that is not there; no coordinates.
+        A feature that is not there, or whose activations are not all numbers; no coordinates.
     """
     if "spatial" not in feats.obsm:
         raise InputError("the features have no obsm['spatial'] with longitude and latitude.")
@@ -48,6 +48,9 @@ def activation_map(feats: anndata.AnnData, feature: str | int, *, ax: Axes | Non
         raise InputError(f"there is no feature {str(feature)!r} among the {feats.n_vars}.")
     column = feats.X[:, [feats.var_names.get_loc(str(feature))]]
     values = np.asarray(column.todense() if hasattr(column, "todense") else column).ravel()
+    if not np.isfinite(values).all():
+        count = np.count_nonzero(~np.isfinite(values))
+        raise InputError(f"feature {str(feature)!r} is NaN or infinite at {count:,} place(s).")
     points = projected(*np.asarray(feats.obsm["spatial"], float).T)
     ax = world(ax)
     idle = values == 0

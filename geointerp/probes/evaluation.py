@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from scipy import sparse
 from sklearn.model_selection import BaseCrossValidator
 
-from geointerp import progress
+from geointerp import artefacts, progress
 from geointerp.activations import about_of
 from geointerp.errors import InputError
 from geointerp.probes import controls as control
@@ -43,6 +44,7 @@ def evaluate(
     seed: int = 0,
     device: str = "cpu",
     products: str = "float64",
+    out: str | Path | None = None,
 ) -> Report:
     """Probe every layer with ridge regression, cross-validated, and its controls likewise.
 
@@ -72,6 +74,8 @@ def evaluate(
     device, products : str
         Where sums of products are made and solved, and in "float64" or "float32"; see
         `geointerp.probes.crossfit.Plan`.
+    out : str or Path, optional
+        A new folder, in which the report is saved.
 
     Returns
     -------
@@ -83,8 +87,10 @@ def evaluate(
     InputError
         A target that is not there, without a value, or of which a part is constant, also among
         the places that a split tests; fewer places than folds; activations that are not
-        finite.
+        finite; an `out` that exists.
     """
+    if out is not None:
+        artefacts.refuse_existing(Path(out))
     about = about_of(acts)
     acts, bound, missing = inputs.with_target(inputs.layered(acts), target)
     splits = labelled(RandomKFold(seed=seed) if cv is None else cv)
@@ -156,7 +162,7 @@ def evaluate(
         for of_model in (True, False)
     ]
     summary = [_summary(runs, *best[label, True], parts, places) for label, parts in folds.items()]
-    return Report(
+    report = Report(
         pd.DataFrame([run.row for run in runs]).astype({"layer": "Int64"}),
         tables[0],
         bound.name,
@@ -181,6 +187,9 @@ def evaluate(
             "seed": seed,
         },
     )
+    if out is not None:
+        report.save(out)
+    return report
 
 
 class _Run(NamedTuple):

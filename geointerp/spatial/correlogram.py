@@ -29,7 +29,7 @@ def correlogram(
     features: Features,
     places: Places,
     *,
-    edges_km: Sequence[float] = (0, 100, 200, 400, 800, 1600, 3200, 6400),
+    edges_km: Sequence[float] | None = None,
     within: Within | None = None,
     permutations: int = 0,
     seed: int = 0,
@@ -47,9 +47,11 @@ def correlogram(
     features : AnnData, DataFrame, ndarray or scipy sparse matrix, shape (n, F)
     places : GeoDataFrame, GeoSeries or AnnData
         The n places, in the order of the rows.
-    edges_km : sequence of B + 1 floats
+    edges_km : sequence of B + 1 floats, optional
         Edges of the bands, rising, in kilometres. A band holds the pairs farther apart than its
-        lower edge, up to its upper one; one that begins at 0 holds coincident places too.
+        lower edge, up to its upper one; one that begins at 0 holds coincident places too. By
+        default they double from 100 km to 6,400 km, or, where that is more than half the way
+        across the places, from the nearest of 50, 20, 10, … km with which it is not.
     within, seed, alternative, min_active, threads
         As in `moran`; `within` needs permutations.
     permutations : int
@@ -86,10 +88,11 @@ def correlogram(
         min_active=min_active,
         threads=threads,
     )
-    edges = _read_edges(edges_km)
+    edges = None if edges_km is None else _read_edges(edges_km)
     table = read_features(features)
     located = locate(places, at_least=4)
     check_rows(table, len(located.index), located.index, "places", "the places")
+    edges = _doubling(located) if edges is None else edges
     groups = None if within is None else read_groups(within, features, located.index)
 
     bands = _bands(located, edges, chosen.threads)
@@ -276,6 +279,19 @@ def _exact(scaled: Scaled, bands: _Bands) -> tuple[NDArray[np.float64], NDArray[
             expected[band] = form.expected[0]
             deviation[band] = form.factor[0] * np.sqrt(moments.variance[0])
     return expected, deviation
+
+
+def _doubling(located: Located) -> NDArray[np.float64]:
+    """Edges that double seven times and end within half the way across the places."""
+    every = np.arange(len(located.index))
+    # from the place that is farthest from the first one: across, or not much less
+    far = np.argmax(located.km(every, np.zeros_like(every)))
+    across = float(located.km(every, np.full_like(every, far)).max())
+    steps = np.concatenate([[0], 2.0 ** np.arange(7)])
+    for first in (size * 10.0**power for power in range(2, -7, -1) for size in (5, 2, 1)):
+        if first <= 100 and first * steps[-1] <= across / 2:
+            return first * steps
+    raise InputError("the places are all in one spot; a correlogram needs distances.")
 
 
 def _read_edges(edges_km: Sequence[float]) -> NDArray[np.float64]:
