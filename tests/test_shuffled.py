@@ -66,6 +66,22 @@ def test_the_sum_is_the_formulas_in_every_way(n, kind, statistic):
         np.testing.assert_allclose(way.cross(orders), expected, rtol=0, atol=size)
 
 
+def test_neighbours_that_reach_as_far_as_the_window():
+    # a window of 64 rows would hold 48 sites ahead of a stretch of 16, one less than needed
+    n, far = 300, 49
+    apart = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+    weights = np.where((apart > 0) & (apart <= far), 1.0 / np.maximum(apart, 1), 0)
+    graph = Graph.from_sparse(sparse.csr_array(weights), ids=np.arange(n))
+    matrix = np.random.default_rng(0).normal(size=(n, 3))
+    packed, neighbors, null = packed_of(matrix, graph, MORAN)
+    assert neighbors.reach == far
+    orders = null.draw(0, 5, np.arange(n, dtype=np.int32))
+    dense = shuffled.Dense(packed, every(packed), neighbors)
+    dense._open[:] = -1
+    expected = cross_by_hand(packed, neighbors, orders)
+    np.testing.assert_allclose(dense.cross(orders), expected, atol=1e-4)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     n=st.integers(5, 60),

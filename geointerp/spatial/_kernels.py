@@ -114,61 +114,75 @@ def cross_sparse(  # type: ignore[no-untyped-def]
 
 @compiled
 def cross_dense(  # type: ignore[no-untyped-def]
-    orders, table, alphas, betas, indptr, other, weight, degree, reach, found,
+    orders, table, alphas, betas, indptr, other, weight, degree, reach, lanes, found,
 ):  # fmt: skip
     """The same, in single precision, for features that fire almost everywhere, side by side.
 
     What it costs is the way of the values to the processor. A window goes over the sites and
     holds their values as far as neighbours reach, so that each is fetched once and is near when
-    it is met again.
+    it is met again. Few features have several shuffles beside each other in it.
 
     table : float32, shape (n, features); row e goes to site order[e].
     reach : neighbours i < j have j - i <= reach.
+    lanes : about so many numbers go through the graph together.
     """
     n, width = table.shape
+    abreast = min(max(1, lanes // width), orders.shape[0])
     size = 1
-    while size < reach + SINGLE_ROWS + 1:
+    while size < reach + SINGLE_ROWS:
         size *= 2
     last = size - 1  # site i is in row i & last of the window
-    window = np.empty((size, width), dtype=np.float32)
-    row_of = np.empty(n, dtype=np.int32)
-    lag, part = np.empty((2, width), dtype=np.float32)
-    for r in range(orders.shape[0]):
-        order, total = orders[r], found[r]
-        for e in range(n):
-            row_of[order[e]] = e
+    window = np.empty((size, abreast * width), dtype=np.float32)
+    # a little longer than n, or the rows of a power of two would meet in the cache
+    row_of = np.empty((abreast, n + 16), dtype=np.int32)
+    alpha, beta, lag, part = np.empty((4, abreast * width), dtype=np.float32)
+    total = np.empty(abreast * width)
+    for r in range(abreast):
+        alpha[r * width : (r + 1) * width] = alphas
+        beta[r * width : (r + 1) * width] = betas
+    for begin in range(0, orders.shape[0], abreast):
+        count = min(abreast, orders.shape[0] - begin)
+        wide = count * width
+        for r in range(count):
+            order = orders[begin + r]
+            for e in range(n):
+                row_of[r, order[e]] = e
         total[:] = 0.0
         fetched = 0
         for first in range(0, n, SINGLE_ROWS):
             stop = min(first + SINGLE_ROWS, n)
             ahead = min(stop + reach, n)
             for i in range(fetched, ahead):
-                here, there = window[i & last], table[row_of[i]]
-                for f in range(width):
-                    here[f] = there[f]
+                for r in range(count):
+                    here, there = window[i & last, r * width :], table[row_of[r, i]]
+                    for f in range(width):
+                        here[f] = there[f]
             fetched = ahead
             part[:] = 0.0
             for i in range(first, stop):
                 mine, d = window[i & last], degree[i]
-                for f in range(width):
-                    lag[f] = d * (alphas[f] + betas[f] * mine[f])
+                for f in range(wide):
+                    lag[f] = d * (alpha[f] + beta[f] * mine[f])
                 pair, end = indptr[i], indptr[i + 1]
                 while pair + 3 < end:  # four at once: `lag` is fetched and put back less often
                     a, b = window[other[pair] & last], window[other[pair + 1] & last]
                     c, e = window[other[pair + 2] & last], window[other[pair + 3] & last]
                     u, v, w, z = weight[pair], weight[pair + 1], weight[pair + 2], weight[pair + 3]
-                    for f in range(width):
+                    for f in range(wide):
                         lag[f] += (u * a[f] + v * b[f]) + (w * c[f] + z * e[f])
                     pair += 4
                 while pair < end:
                     a, u = window[other[pair] & last], weight[pair]
-                    for f in range(width):
+                    for f in range(wide):
                         lag[f] += u * a[f]
                     pair += 1
-                for f in range(width):
+                for f in range(wide):
                     part[f] += mine[f] * lag[f]
-            for f in range(width):
+            for f in range(wide):
                 total[f] += part[f]
+        for r in range(count):
+            for f in range(width):
+                found[begin + r, f] = total[r * width + f]
 
 
 @compiled

@@ -12,7 +12,7 @@ from geointerp.spatial.neighbors import Neighbors
 from geointerp.spatial.packing import Packed
 from geointerp.spatial.table import BLOCK_ENTRIES
 
-_ABREAST = 128  # features that fire almost everywhere and go through the graph together
+_ABREAST = 128  # numbers that go through the graph together: features, or few under some shuffles
 
 
 class Shuffled:
@@ -118,7 +118,7 @@ class Dense(Shuffled):
         from geointerp.spatial import _kernels
 
         found = np.empty((len(orders), len(self.mine)))
-        _kernels.cross_dense(orders, self._table, *self._single, self._reach, found)
+        _kernels.cross_dense(orders, self._table, *self._single, self._reach, _ABREAST, found)
         found += self._constant
         decided = np.abs(found - self._observed) > self._open
         field = np.zeros(len(self._table))

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 Features: TypeAlias = "AnnData | pd.DataFrame | NDArray | sparse.spmatrix | sparse.sparray"
 
-BLOCK_ENTRIES = 8_000_000
-"""Columns are worked on in blocks of at most so many numbers (about 450 MB)."""
+BLOCK_ENTRIES = 4_000_000
+"""Columns are worked on in blocks of at most so many numbers (about 230 MB)."""
 
 
 class Table(NamedTuple):
