@@ -204,6 +204,10 @@ def test_activation_map_takes_numbered_features_and_dense_ones():
     assert len(ax.collections[-1].get_offsets()) == 53
     with pytest.raises(InputError, match="no feature '0'"):
         plot.activation_map(feats, 0)
+    feats.X = feats.X.astype(float)
+    feats.X[3] = np.nan
+    with pytest.raises(InputError, match="feature '7' is NaN or infinite at 1 place"):
+        plot.activation_map(feats, 7)
     del feats.obsm["spatial"]
     with pytest.raises(InputError, match="spatial"):
         plot.activation_map(feats, 7)
@@ -407,13 +411,18 @@ def test_clusters_are_drawn_where_they_are():
     lon, lat = gi.places.lon_lat(places)
     expected = projected(lon[cluster == "HH"], lat[cluster == "HH"])
     np.testing.assert_allclose(np.sort(high, axis=0), np.sort(expected, axis=0))
-    assert sum(map(len, drawn.values())) == (cluster != "").sum()
+    assert f"in no cluster ({(cluster == '').sum()})" in drawn
+    assert sum(map(len, drawn.values())) == len(places)
+    # the legend names what is drawn
+    assert sorted(text.get_text() for text in ax.get_legend().get_texts()) == sorted(drawn)
 
 
 def test_a_lisa_map_refuses_what_is_none():
     places, table, local = seen()
     with pytest.raises(InputError, match="no feature 'z' among the 2"):
         plot.lisa_map(local, "z", places)
+    with pytest.raises(InputError, match="feature 'b' was not tested: It fires on no place"):
+        plot.lisa_map(local, "b", places)
     with pytest.raises(InputError, match="not those of the local statistics"):
         plot.lisa_map(local, "a", places.iloc[::-1])
     hot = gi.spatial.local_g(table, gi.spatial.knn(places, k=4), permutations=99)

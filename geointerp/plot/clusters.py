@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from geointerp.errors import InputError
 from geointerp.plot.globe import IDLE, dots, projected, world
@@ -54,6 +54,8 @@ def lisa_map(
     Anselin, L. (1995). Local indicators of spatial association: LISA. Geographical
     Analysis 27(2), 93–115.
     """
+    from matplotlib.lines import Line2D
+
     from geointerp.spatial.located import locate_on_sphere
 
     if local.attrs.get("statistic") != "local Moran's I":
@@ -70,16 +72,14 @@ def lisa_map(
     cluster = local["cluster"].values[:, at]
     points = projected(lon, lat)
     ax = world(ax)
-    none = cluster == ""
-    dots(ax, points[none], color=IDLE, size=0.6, zorder=3, label=f"in no cluster ({none.sum():,})")
-    for kind in ("LL", "LH", "HL", "HH"):
-        told, color = CLUSTERS[kind]
-        here = cluster == kind
-        if here.any():
-            label = f"{told} ({here.sum():,})"
-            dots(ax, points[here], color=color, size=5, zorder=4, label=label)
-    legend = ax.legend(loc="lower left", frameon=False, fontsize=7, handletextpad=0.2)
-    for mark in legend.legend_handles:
-        mark.set_sizes([13])
+    kinds = {"": ("in no cluster", IDLE), **CLUSTERS}
+    keys = []
+    for kind in ("", "LL", "LH", "HL", "HH"):
+        (told, color), here = kinds[kind], cluster == kind
+        if here.any() or not kind:
+            look: dict[str, Any] = {"color": color, "label": f"{told} ({here.sum():,})"}
+            dots(ax, points[here], size=5 if kind else 0.6, zorder=4 if kind else 3, **look)
+            keys.append(Line2D([], [], ls="", marker="o", ms=3.6, **look))
+    ax.legend(handles=keys, loc="lower left", frameon=False, fontsize=7, handletextpad=0.2)
     ax.set_title(f"Feature {feature}: clusters at q ≤ {local.attrs['alpha']:g}")
     return ax

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from geointerp.errors import InputError
+from geointerp.progress import track
 from geointerp.spatial import _conditional, tails
 from geointerp.spatial.inference import options
 from geointerp.spatial.neighbors import read_weights, refuse_self_weights
@@ -360,7 +361,7 @@ def _everywhere(
     with ThreadPoolExecutor(test.threads) as pool:
         for block in columns(table.matrix):
             jobs = [(len(reasons) + j, *column) for j, column in enumerate(block)]
-            reasons += pool.map(work, jobs)
+            reasons += track(pool.map(work, jobs), "local statistics", total=len(jobs))
 
     cells = {letter: values, "z": z, "p": p, "q": q, "cluster": np.array(clusters)[cluster]}
     return xr.Dataset(

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from geointerp.errors import InputError
+from geointerp.progress import track
 from geointerp.spatial.labels import aligned, present
 from geointerp.spatial.nulls import Null
 from geointerp.spatial.table import (
@@ -188,7 +189,7 @@ def _match(
             observed[mine] = 2 * hits[at] / (fired[at] + regions.sizes[region[at]])
             as_high = np.zeros(len(kept), dtype=np.int64)
             ranked = (mine, starts, rows, values, n, regions.codes, regions.sizes)
-            for chunk in null.chunks(0, permutations):
+            for chunk in track(null.chunks(0, permutations), "regions"):
                 _firing.count_as_high(null.draw(*chunk, every), *ranked, observed, as_high)
             p[at] = (1 + as_high[mine]) / (1 + permutations)
         start += len(block)
