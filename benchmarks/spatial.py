@@ -9,7 +9,7 @@ permutations takes one variable; it is timed on some and its time multiplied. sc
 has no test and no p-value: beside it stands ours with `permutations=0`. Each way is a process of
 its own; memory is the peak above what it holds before. Then local Moran's I with 999 permutations,
 by esda's `Moran_Local` too.
-Writes benchmarks/results/spatial.md.
+What was timed is kept in run/spatial and not timed again. Writes benchmarks/results/spatial.md.
 
     pip install scanpy
     python benchmarks/spatial.py
@@ -30,6 +30,7 @@ from jsonargparse import auto_cli
 from scipy import sparse
 
 RESULTS = Path(__file__).parent / "results" / "spatial.md"
+KEPT = Path("run/spatial")
 
 
 def world(n: int, seed: int):
@@ -146,12 +147,18 @@ def memory(line: str) -> float:
     return int(said.split()[0]) / 1024
 
 
-def timed(way: str, n: int, count: int, share: float) -> dict:
-    """The same in a process of its own."""
+def timed(way: str, n: int, count: int, share: float, beside: int) -> dict:
+    """The same in a process of its own, unless it is kept from beside so many features of ours."""
+    file = KEPT / f"{way}-{n}-{beside}-{share:g}.json"
+    if file.exists():
+        return json.loads(file.read_text())
     call = [sys.executable, __file__, "one", way, str(n), str(count), str(share)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(call, capture_output=True, text=True, check=True, env=environment)
-    return json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(found))
+    return found
 
 
 def compare(quick: bool = False) -> None:
@@ -166,11 +173,11 @@ def compare(quick: bool = False) -> None:
     for n, count, share in sizes[:1] if quick else sizes:
         few = {"esda": max(2, 320_000 // n), "scanpy": count}
         what = f"{n:,} places, {count:,} features, {share:.0%} active"
-        first = timed("ours", n, count, share)
+        first = timed("ours", n, count, share, count)
         ways = ["ours", "esda", "ours_without_draws", "scanpy"]
         for way in [*ways, "ours_within"]:
             number = min(count, few.get(way, count))
-            took = first if way == "ours" else timed(way, n, number, share)
+            took = first if way == "ours" else timed(way, n, number, share, count)
             total = took["seconds"] * count / number
             part = "" if number == count else f" ({number} of them)"
             draws = way in ("esda", "ours_within") or (way == "ours" and share < 1)
@@ -183,8 +190,8 @@ def compare(quick: bool = False) -> None:
             print(lines[-1], flush=True)
     n, count = 10_000, 512 // (16 if quick else 1)
     for share in (0.01, 1.0):
-        mine = timed("local_ours", n, count, share)
-        theirs = timed("local_esda", n, 4, share)
+        mine = timed("local_ours", n, count, share, count)
+        theirs = timed("local_esda", n, 4, share, count)
         what = f"{n:,} places, {count} features, {share:.0%} active"
         for way, took, number in (("local_ours", mine, count), ("local_esda", theirs, 4)):
             total = took["seconds"] * count / number
