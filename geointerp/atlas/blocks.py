@@ -34,9 +34,10 @@ def block(rows: Sequence[int], sources: Sources) -> dict[str, Any]:
     -------
     dict
         By feature, in the order of `rows`: `at`, where in the bytes it begins; `n`, the places
-        it fires on; `low` and `high`, its smallest and largest value there; `clusters`, how many
-        places are in each kind of cluster, or why they were not sought, or None where they were
-        not asked for; `correlogram`, I, what is expected, and z by band; `nearest`; `words`.
+        it fires on, or None where not all its values are finite; `low` and `high`, its
+        smallest and largest value there; `clusters`, how many places are in each kind of
+        cluster, or why they were not sought, or None where they were not asked for;
+        `correlogram`, I, what is expected, and z by band; `nearest`; `words`.
         `bytes`, base64: of each feature its places (`gaps`), their values (`quantised`), and
         the places of each kind of cluster (`gaps`).
     """
@@ -45,7 +46,8 @@ def block(rows: Sequence[int], sources: Sources) -> dict[str, Any]:
     for row in rows:
         columns["at"].append(len(packed))
         at, values = sources.matrix.of_feature(row)
-        if not np.isfinite(values).all():
+        finite = bool(np.isfinite(values).all())
+        if not finite:
             at, values = at[:0], values[:0]
         low, high, shares = packing.quantised(values)
         packed += packing.gaps(at) + shares
@@ -53,9 +55,9 @@ def block(rows: Sequence[int], sources: Sources) -> dict[str, Any]:
         counts = [len(places) for places in found] if isinstance(found, list) else found
         for places in found if isinstance(found, list) else ():
             packed += packing.gaps(places)
-        columns["n"].append(len(at))
-        columns["low"].append(float(f"{low:.6g}"))
-        columns["high"].append(float(f"{high:.6g}"))
+        columns["n"].append(len(at) if finite else None)
+        columns["low"].append(low)
+        columns["high"].append(high)
         columns["clusters"].append(counts)
     return {
         "rows": list(rows),

@@ -23,6 +23,7 @@ STRONG = 0.3
 
 _WITHIN = "q_within_"
 _MATCHED = ("precision", "recall", "f1")
+_DIGITS = {"I": 6, "expected_I": 4, "z": 4, "p": 3, "q": 8}
 _EXTENT = ("spread_km", "n_patches", "largest_patch")
 
 
@@ -117,10 +118,11 @@ def columns(
     return {
         "id": ids(table.index),
         "n": [int(n) for n in table["n_active"]],
-        **{column: numbers(column, 4) for column in ("I", "expected_I", "z")},
-        **{column: numbers(column, 3) for column in ("p", "q", *_MATCHED, *_EXTENT)},
+        # what the page compares with a threshold is rounded where it is shown
+        **{column: numbers(column, digits) for column, digits in _DIGITS.items()},
+        **{column: numbers(column, 3) for column in (*_MATCHED, *_EXTENT)},
         "within": [
-            {"by": by, **{letter: numbers(f"{letter}_within_{by}", 3) for letter in "zpq"}}
+            {"by": by, **{c: numbers(f"{c}_within_{by}", _DIGITS[c]) for c in "zpq"}}
             for by in _regions(table)
         ],
         "region": kinds.tolist() if "region" in table.columns else None,

@@ -61,6 +61,11 @@ def quantised(values: NDArray[np.floating]) -> tuple[float, float, bytes]:
     return low, high, np.round(share * LEVELS).astype("<u2").tobytes()
 
 
+def singles(values: NDArray[np.floating]) -> bytes:
+    """Values in single precision, four bytes each, the low one first."""
+    return np.asarray(values).astype("<f4").tobytes()
+
+
 def text_of(packed: bytes) -> str:
     """Bytes as base64."""
     return base64.b64encode(packed).decode("ascii")

@@ -127,8 +127,9 @@ def write(
 
     Notes
     -----
-    On the page a value is within 1 / 131,070 of a feature's range of what it is in `feats`, and
-    a coordinate within 0.005°. A place and feature that is not zero takes four bytes there.
+    On a feature's page a value is within 1 / 131,070 of the feature's range of what it is in
+    `feats`, on a place's it is in single precision; a coordinate is within 0.00005°. A place and
+    feature that is not zero takes four bytes there.
     """
     if maps < 0:
         raise InputError(f"maps is {maps}; it must be 0 or more.")

@@ -56,8 +56,8 @@ def columns(feats: anndata.AnnData) -> dict[str, Any]:
     return {
         "id": ids(feats.obs_names),
         "name": [str(name) for name in feats.obs.get("name", pd.Series(feats.obs_names))],
-        "lon": rounded(lon, 2),
-        "lat": rounded(lat, 2),
+        "lon": rounded(lon, 4),
+        "lat": rounded(lat, 4),
         "country": [-1 if code is None else order[code] for code in codes],
         "countries": [known[code]["name"] if code in known else code for code in order],
     }
@@ -93,9 +93,8 @@ def block(matrix: Matrix, first: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        `first`; `n`, features of each place; `low` and `high` of their values; `bytes`: base64
-        of all places' feature rows (`varints`), strongest first, then of their values
-        (`quantised`).
+        `first`; `n`, features of each place; `bytes`: base64 of all places' feature rows
+        (`varints`), strongest first, then of their values (`singles`).
     """
     counts, rows, values = [], [], []
     for place in range(first, min(first + BLOCK, matrix.n_places)):
@@ -105,12 +104,5 @@ def block(matrix: Matrix, first: int) -> dict[str, Any]:
         counts.append(len(order))
         rows.append(at[order])
         values.append(value[order])
-    low, high, shares = packing.quantised(np.concatenate(values))
-    packed = packing.varints(np.concatenate(rows)) + shares
-    return {
-        "first": first,
-        "n": counts,
-        "low": low,
-        "high": high,
-        "bytes": packing.text_of(packed),
-    }
+    packed = packing.varints(np.concatenate(rows)) + packing.singles(np.concatenate(values))
+    return {"first": first, "n": counts, "bytes": packing.text_of(packed)}

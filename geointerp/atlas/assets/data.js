@@ -22,7 +22,10 @@
       waiting.set(name, { done, failed });
       script.src = `data/${name}.js`;
       script.addEventListener("error", () => failed(new Error(`data/${name}.js can’t be read`)));
-      script.addEventListener("load", () => { script.remove(); waiting.delete(name); });
+      script.addEventListener("load", () => { // which it has kept or broken by now
+        failed(new Error(`data/${name}.js is not whole`));
+        script.remove(); waiting.delete(name);
+      });
       document.head.append(script);
     });
     kept.set(name, promise);
@@ -54,6 +57,11 @@
       for (let i = 0, last = 0; i < n; i++) rows[i] = last += this.number();
       return rows;
     }
+    singles(n) { // IEEE 754's, the low byte first
+      const view = new DataView(this.bytes.buffer, this.at, 4 * n);
+      this.at += 4 * n;
+      return Float32Array.from({ length: n }, (_, i) => view.getFloat32(4 * i, true));
+    }
     values(n, low, high) {
       const values = new Float64Array(n), step = (high - low) / 65535;
       for (let i = 0; i < n; i++, this.at += 2) {
@@ -65,11 +73,11 @@
 
   const KINDS = ["HH", "LL", "LH", "HL"];
   function featureOf(block, k) {
-    const reader = new Reader(bytesOf(block), block.at[k]), n = block.n[k], found = block.clusters[k];
+    const reader = new Reader(bytesOf(block), block.at[k]), n = block.n[k] ?? 0, found = block.clusters[k];
     const at = reader.rising(n), value = reader.values(n, block.low[k], block.high[k]);
     const order = Uint32Array.from(at.keys()).sort((a, b) => value[b] - value[a] || a - b);
     const feature = {
-      row: block.rows[k],
+      row: block.rows[k], finite: block.n[k] !== null,
       at: order.map((i) => at[i]), // strongest first
       value: Float64Array.from(order, (i) => value[i]),
       clusters: null, untested: typeof found === "string" ? found : null,
@@ -93,7 +101,7 @@
     const block = await load(`places-${Math.floor(place / size)}`), k = place - block.first;
     if (!block.parts) {
       const total = block.n.reduce((a, b) => a + b, 0), reader = new Reader(bytesOf(block));
-      const rows = reader.numbers(total), values = reader.values(total, block.low, block.high);
+      const rows = reader.numbers(total), values = reader.singles(total);
       let at = 0;
       block.parts = block.n.map((n) => ({ rows: rows.subarray(at, at + n), values: values.subarray(at, (at += n)) }));
     }
