@@ -1,6 +1,6 @@
 // Projections: Equal Earth for the world, Lambert's azimuthal equal-area one for a part of it.
 (() => {
-  const RAD = Math.PI / 180;
+  const RAD = Math.PI / 180, EARTH = 6371.0088; // km
 
   // ---------------------------------------------------------------- the world
   // Šavrič, Patterson and Jenny 2018, equations 5–7, in radii of the sphere
@@ -36,6 +36,7 @@
       }
     }
     project(lon, lat) { return equalEarth(lon, lat); }
+    shows() { return true; }
     places() { // where all places are, twice their number
       this.spots ??= spotsOf(Atlas.data.places, (lon, lat) => equalEarth(lon, lat));
       return this.spots;
@@ -123,7 +124,7 @@
   class Region {
     // a rectangle of the map: centre of the projection, and what is to be seen of its plane
     constructor(lon, lat, box, lines) {
-      this.name = "region"; this.key = [lon, lat, ...box].map((v) => v.toFixed(4)).join();
+      this.name = "region"; this.key = [lon, lat, ...box].map((v) => v.toFixed(7)).join();
       this.center = [lon, lat]; this.middle = unit(lon, lat); this.coast = lines;
       this.east = [-Math.sin(lon * RAD), Math.cos(lon * RAD), 0];
       this.north = [-Math.sin(lat * RAD) * Math.cos(lon * RAD), -Math.sin(lat * RAD) * Math.sin(lon * RAD), Math.cos(lat * RAD)];
@@ -134,6 +135,8 @@
       return [k * dot(p, this.east) - this.left, -k * dot(p, this.north) - this.top];
     }
     project(lon, lat) { return this.at(unit(lon, lat)); }
+    shows([across, down]) { return Math.abs(across) <= this.wide && Math.abs(down) <= this.high; }
+    get km() { return 2 * this.high * EARTH; } // from top to foot
     places() {
       if (!this.spots) {
         const all = ofPlaces(), spots = new Float32Array((2 * all.length) / 3);
@@ -170,15 +173,17 @@
       return path;
     }
     draw(pen, line) {
-      pen.fillStyle = Atlas.css("--sea");
+      const plain = this.km < COARSE;
+      pen.fillStyle = Atlas.css(plain ? "--land" : "--sea");
       pen.fillRect(-this.wide, -this.high, 2 * this.wide, 2 * this.high);
+      if (plain) return;
       pen.fillStyle = Atlas.css("--land"); pen.fill(this.path(this.coast.land, true), "evenodd");
       line(this.graticule(), "--net", 0.7);
       line(this.path(this.coast.borders, false), "--border", 1);
       line(this.path(this.coast.shores, false), "--shore", 0.7);
     }
     graticule() {
-      const far = this.reach() / RAD, every = far < 8 ? 2 : far < 18 ? 5 : far < 45 ? 10 : 20;
+      const far = this.reach() / RAD, every = far < 2 ? 0.5 : far < 4 ? 1 : far < 8 ? 2 : far < 18 ? 5 : far < 45 ? 10 : 20;
       const path = new Path2D(), [lon, lat] = this.center;
       const trace = (points) => {
         let begun = false;
@@ -188,19 +193,20 @@
           path[begun ? "lineTo" : "moveTo"](...this.at(p)); begun = true;
         }
       };
-      const fine = Array.from({ length: 181 }, (_, i) => i - 90);
+      const fine = Array.from({ length: 181 }, (_, i) => (i - 90) * Math.min(1, far / 10));
       for (let b = -80; b <= 80; b += every) if (Math.abs(b - lat) <= far * 1.15) trace(fine.map((i) => [lon + 2 * i, b]));
-      for (let a = 0; a < 360; a += every) trace(fine.filter((b) => Math.abs(b) <= 80).map((b) => [a, b]));
+      for (let a = 0; a < 360; a += every) trace(fine.map((i) => [a, lat + i]).filter(([, b]) => Math.abs(b) <= 80));
       return path;
     }
     // the round number of kilometres nearest to a fifth of the picture
     scale() {
-      const goal = 0.4 * this.wide * 6371.0088, size = 10 ** Math.floor(Math.log10(goal));
+      const goal = 0.4 * this.wide * EARTH, size = 10 ** Math.floor(Math.log10(goal));
       return [1, 2, 5].map((f) => f * size).filter((km) => km <= goal).pop();
     }
   }
 
   const ASPECT = 1.85;
+  const COARSE = 100; // km, below which outlines of 1:50m would mislead
   // the map on which most of what is there fills the picture; the world, where that is most of it
   async function fitted(vectors, weights) {
     const total = weights.reduce((a, b) => a + b, 0);
@@ -234,8 +240,8 @@
     const bare = new Region(lon, lat, [0, 0, 1, 1], null), spots = vectors.map((v) => bare.at(v));
     const ends = (k) => spots.reduce(([low, high], s) => [Math.min(low, s[k]), Math.max(high, s[k])], [Infinity, -Infinity]);
     const [west, east] = ends(0), [top, foot] = ends(1);
-    // with a margin, and never so near that the outlines look coarse
-    const high = 0.62 * Math.max(0.14, foot - top, (east - west) / ASPECT);
+    // with a margin, and never less than some 24 km
+    const high = 0.62 * Math.max(0.003, foot - top, (east - west) / ASPECT);
     if (high > 0.5) return theWorld(); // most of the globe
     return new Region(lon, lat, [(west + east) / 2, (top + foot) / 2, high * ASPECT, high], await theCoast());
   }
@@ -265,7 +271,7 @@
   }
   // a circle of so many kilometres
   function circle(lon, lat, km, n = 120) {
-    const d = km / 6371.0088, points = [];
+    const d = km / EARTH, points = [];
     for (let i = 0; i <= n; i++) {
       const bearing = (2 * Math.PI * i) / n, b = lat * RAD;
       const to = Math.asin(Math.sin(b) * Math.cos(d) + Math.cos(b) * Math.sin(d) * Math.cos(bearing));
@@ -274,5 +280,5 @@
     }
     return points;
   }
-  Object.assign(Atlas, { theCoast, equalEarth, theWorld, framed, filled, titled, fittedTo, unit, way, circle, ASPECT, WORLD_ASPECT: WIDE / HIGH });
+  Object.assign(Atlas, { theCoast, equalEarth, theWorld, framed, filled, titled, fittedTo, unit, way, circle, EARTH });
 })();

@@ -51,7 +51,7 @@
     return made;
   }
   function scaleBar(pen, view, scale, height, ratio) {
-    const km = view.scale(), long = (km / 6371.0088) * scale, left = 12 * ratio, base = height - 12 * ratio;
+    const km = view.scale(), long = (km / Atlas.EARTH) * scale, left = 12 * ratio, base = height - 12 * ratio;
     pen.font = `${11 * ratio}px ${css("--sans")}`;
     pen.strokeStyle = css("--paper"); pen.lineWidth = 3 * ratio; pen.lineJoin = "round";
     const words = `${Atlas.whole(km)} km`;
@@ -76,7 +76,7 @@
   }
 
   // ---------------------------------------------------------------- a map with its dots
-  // paint(pen, spot, ratio, width, marked) gives the number of dots drawn; spot(x, y) is where on the canvas
+  // paint(pen, spot, ratio, width, marked) draws them; spot(x, y) is where on the canvas
   class Chart {
     constructor(canvas, { view, paint, dots, describe, dust = true }) {
       Object.assign(this, { canvas, view, paint, dots, describe, dust, marked: null, stale: true, seen: false });
@@ -85,12 +85,20 @@
       canvas.addEventListener("pointerleave", () => this.mark(null));
       canvas.addEventListener("blur", () => this.mark(null));
       canvas.addEventListener("keydown", (event) => this.key(event));
+      canvas.addEventListener("click", () => this.open());
       Chart.all.add(this);
       Chart.sizes.observe(canvas); Chart.sight.observe(canvas);
       canvas.chart = this;
     }
     refresh() { this.stale = true; if (this.seen) this.draw(); }
     show(view) { this.view = view; this.refresh(); }
+    open() { if (this.marked !== null) this.dots.open?.(this.marked); }
+    shows(dot) { return this.view.shows(this.dots.at(dot)); }
+    shown() { // how many of its dots are on the map
+      let n = 0;
+      for (let dot = 0; dot < this.dots.count; dot++) if (this.shows(dot)) n++;
+      return n;
+    }
     draw() {
       const across = this.canvas.clientWidth, ratio = Math.min(devicePixelRatio || 1, 2);
       if (!across) return;
@@ -103,7 +111,8 @@
       pen.drawImage(under.canvas, 0, 0);
       this.scale = under.scale; this.ratio = ratio;
       const spot = (a, d) => [width / 2 + a * this.scale, height / 2 + d * this.scale];
-      this.canvas.dataset.dots = this.paint(pen, spot, ratio, across, this.marked);
+      this.paint(pen, spot, ratio, across, this.marked);
+      this.canvas.dataset.dots = this.shown();
       this.canvas.dataset.view = this.view.name;
       if (this.marked !== null) {
         const [a, d] = spot(...this.dots.at(this.marked));
@@ -113,6 +122,7 @@
       this.stale = false;
     }
     mark(dot, event) {
+      if (dot !== null && !this.shows(dot)) dot = null;
       if (dot === null && this.marked === null) return;
       if (dot !== this.marked) { this.marked = dot; this.draw(); }
       const tip = $("tip");
@@ -140,11 +150,15 @@
     key(event) { // with the arrow keys from place to place, in the order of the dots
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
       if (event.key === "Escape") this.mark(null);
-      if (event.key === "Enter" && this.marked !== null) this.dots.open?.(this.marked);
+      if (event.key === "Enter") this.open();
       if (!step) return;
       event.preventDefault(); event.stopPropagation();
       const n = this.dots.count;
-      if (n) this.mark(this.marked === null ? (step > 0 ? 0 : n - 1) : (this.marked + step + n) % n);
+      let dot = this.marked ?? (step > 0 ? -1 : n);
+      for (let tried = 0; tried < n; tried++) { // not to what is off the map
+        dot = (dot + step + n) % n;
+        if (this.shows(dot)) return this.mark(dot);
+      }
     }
     static forget() { // maps of a view that has gone
       for (const chart of Chart.all) {
@@ -166,6 +180,11 @@
   addEventListener("beforeprint", () => Chart.all.forEach((chart) => chart.draw()));
 
   function dot(pen, [a, d], radius) { pen.beginPath(); pen.arc(a, d, radius, 0, 7); pen.fill(); }
+  function trace(pen, spot, points) { // a line, but not across the map where that is cut
+    pen.beginPath();
+    points.forEach((p, i) => pen[i && Math.abs(p[0] - points[i - 1][0]) < 1 ? "lineTo" : "moveTo"](...spot(...p)));
+    pen.stroke();
+  }
 
   const country = (at) => { const { countries, country: codes } = Atlas.data.places; return countries[codes[at]] || ""; };
   const placeName = (at) => quoted(Atlas.data.places.name[at]) + (country(at) ? ", " + quoted(country(at)) : "");
@@ -193,11 +212,9 @@
         dot(pen, [a, d], radius);
         if (part) { pen.strokeStyle = css("--halo"); pen.lineWidth = 0.7 * ratio; pen.stroke(); }
       }
-      return at.length;
     };
     const chart = new Chart(target, { view, paint, dots: placeDots(() => chart, at),
       describe: (i) => `${placeName(at[i])}\n${word} ${figure(Number(values[i].toPrecision(4)))}` });
-    target.addEventListener("click", () => { if (chart.marked !== null) chart.dots.open(chart.marked); });
     return chart;
   }
 
@@ -214,15 +231,14 @@
         dot(pen, spot(spots[2 * place], spots[2 * place + 1]), radius);
         if (part) { pen.strokeStyle = css("--halo"); pen.lineWidth = 0.7 * ratio; pen.stroke(); }
       });
-      return at.length;
     };
     const chart = new Chart(target, { view, paint, dots: placeDots(() => chart, at),
       describe: (i) => `${placeName(at[i])}\n${KINDS[kinds[i]]}` });
-    target.addEventListener("click", () => { if (chart.marked !== null) chart.dots.open(chart.marked); });
     return chart;
   }
 
-  function rampLegend(low, high, word) {
+  // `beyond`: whether some are above the last colour
+  function rampLegend(low, high, word, beyond = false) {
     const strip = make("canvas", { width: 120, height: 7, "aria-hidden": "true" });
     const draw = () => {
       const pen = strip.getContext("2d");
@@ -231,8 +247,8 @@
     draw();
     dark.addEventListener("change", () => { if (strip.isConnected) draw(); });
     return make("div", { class: "ramp" }, make("span", {}, `${word} ${figure(Number(low.toPrecision(3)))}`), strip,
-      make("span", {}, figure(Number(high.toPrecision(3)))));
+      make("span", {}, (beyond ? "≥ " : "") + figure(Number(high.toPrecision(3)))));
   }
 
-  Object.assign(Atlas, { Chart, shade, dot, country, placeName, canvas, mapCanvas, valueMap, clusterMap, KINDS, rampLegend });
+  Object.assign(Atlas, { Chart, shade, dot, trace, country, placeName, canvas, mapCanvas, valueMap, clusterMap, KINDS, rampLegend });
 })();

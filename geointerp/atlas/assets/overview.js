@@ -1,6 +1,6 @@
 // The first page: what the run found in all, and its cards.
 (() => {
-  const { $, make, fill, said, plural, whole, atPlaces, figure, fixed, small, percent, css, shade, dot, still } = Atlas;
+  const { $, make, fill, said, plural, whole, atPlaces, figure, km, fixed, small, percent, css, shade, dot, still } = Atlas;
 
   function head() {
     const { title, about, tiles, figures, versions } = Atlas.data.overview;
@@ -79,6 +79,7 @@
     const ranked = [...probe.error].sort((a, b) => a - b), high = ranked[Math.floor(0.98 * (ranked.length - 1))] || 1;
     let share = 1, byError = probe.groups.length < 2, only = null, running = 0;
     const at = (i) => [from[i][0] + (to[i][0] - from[i][0]) * share, from[i][1] + (to[i][1] - from[i][1]) * share];
+    const way = (i) => Atlas.way([lon[place(i)], lat[place(i)]], [probe.to_lon[i], probe.to_lat[i]]).map((p) => view.project(...p));
     // a fixed shuffle, so that no continent lies on top of the others
     const order = Array.from({ length: n }, (_, i) => i).sort((a, b) => ((a * 7919) % 10007) - ((b * 7919) % 10007));
     const paint = (pen, spot, ratio, width, marked) => {
@@ -90,22 +91,20 @@
       }
       pen.globalAlpha = 1;
       if (marked !== null) {
-        pen.beginPath(); pen.moveTo(...spot(...from[marked])); pen.lineTo(...spot(...to[marked]));
-        pen.strokeStyle = css("--ring"); pen.lineWidth = 1.6 * ratio; pen.stroke();
+        pen.strokeStyle = css("--ring"); pen.lineWidth = 1.6 * ratio;
+        Atlas.trace(pen, spot, way(marked));
         pen.fillStyle = css("--ring"); dot(pen, spot(...from[marked]), 3 * ratio);
       }
-      return n;
     };
     const open = probe.at && ((i) => { location.hash = Atlas.hash("place", probe.at[i]); });
     const map = new Atlas.Chart($("probe-map"), { view, paint, dots: { count: n, at, open },
-      dust: false, describe: (i) => `${name(i)}\n${whole(probe.error[i])} km off` });
-    $("probe-map").addEventListener("click", () => { if (map.marked !== null) open?.(map.marked); });
+      dust: false, describe: (i) => `${name(i)}\n${km(probe.error[i])} km off` });
     $("probe-map").setAttribute("aria-label", `${Atlas.titled(view)} of ${atPlaces(n)} where the probe puts them; ` +
-      "median error " + probe.groups.map((g) => `${g.name} ${figure(Math.round(g.median))} km`).join(", "));
+      "median error " + probe.groups.map((g) => `${g.name} ${km(g.median)} km`).join(", "));
     $("probe-median").textContent = `Layer ${probe.layer}, held out: ${probe.split}; ` +
-      `median error over ${atPlaces(n)}: ${figure(Math.round(probe.median))} km.`;
+      `median error over ${atPlaces(n)}: ${km(probe.median)} km.`;
     fill($("probe-table"), table(["continent", "places", "median error, km"], probe.groups.map((g) =>
-      make("tr", {}, make("td", {}, g.name), make("td", {}, whole(g.n)), make("td", {}, whole(Math.round(g.median)))))));
+      make("tr", {}, make("td", {}, g.name), make("td", {}, whole(g.n)), make("td", {}, km(g.median))))));
     const pressed = () => {
       $("show-true").setAttribute("aria-pressed", share === 0);
       $("show-predicted").setAttribute("aria-pressed", share === 1);
@@ -130,13 +129,13 @@
       cancelAnimationFrame(running); share = $("morph").value / 100; pressed(); map.refresh();
     });
     const legend = () => {
-      if (byError) return fill($("probe-legend"), Atlas.rampLegend(0, Math.round(high), "error, km:"));
+      if (byError) return fill($("probe-legend"), Atlas.rampLegend(0, high, "error, km:", ranked.at(-1) > high));
       fill($("probe-legend"), probe.groups.map((group, i) => {
         const mark = make("span", { class: "dot" });
         mark.style.background = `var(--hue${i % 7})`;
         return make("button", { type: "button", "aria-pressed": String(only === i), id: `group-${i}`, onclick: () => {
           only = only === i ? null : i; legend(); map.refresh(); $(`group-${i}`).focus();
-        } }, mark, group.name, make("small", {}, `${atPlaces(group.n)}, median ${whole(Math.round(group.median))} km`));
+        } }, mark, group.name, make("small", {}, `${atPlaces(group.n)}, median ${km(group.median)} km`));
       }));
     };
     $("colours").hidden = probe.groups.length < 2;

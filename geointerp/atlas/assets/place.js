@@ -13,16 +13,18 @@
     plainNames().forEach((name, row) => {
       const at = name.indexOf(wanted);
       if (at < 0) return;
-      kinds[name === wanted ? 0 : at === 0 ? 1 : /[\s\-'’(/]/.test(name[at - 1]) ? 2 : 3].push(row);
+      kinds[name === wanted ? 0 : at === 0 ? 1 : /[\s\-'(/]/.test(name[at - 1]) ? 2 : 3].push(row);
     });
     return kinds.flat();
   }
   function offer() {
     const box = $("place-search"), list = $("suggestions"), found = matching(box.value);
     offered = found.slice(0, OFFERED); chosen = -1;
+    const { name } = Atlas.data.places, lands = offered.map((row) => Atlas.country(row));
+    const alike = offered.map((row, i) => offered.some((other, k) => k !== i && name[other] === name[row] && lands[k] === lands[i]));
     fill(list, offered.map((row, i) => make("li", { role: "option", id: `offer-${i}`, "aria-selected": "false",
-      onpointerdown: (event) => { event.preventDefault(); choose(i); } }, said(Atlas.data.places.name[row]), " ",
-    make("small", {}, said(Atlas.country(row) || where(row))))));
+      onpointerdown: (event) => { event.preventDefault(); choose(i); } }, said(name[row]), " ",
+    make("small", {}, lands[i] && said(lands[i]), lands[i] && alike[i] && ", ", (!lands[i] || alike[i]) && where(row)))));
     list.hidden = !offered.length;
     box.setAttribute("aria-expanded", String(!list.hidden)); box.removeAttribute("aria-activedescendant");
     $("place-count").textContent = !box.value.trim() ? "" : found.length ? plural(found.length, "place", "places") : "No place has such a name.";
@@ -58,7 +60,7 @@
 
   // ---------------------------------------------------------------- a place
   function where(row) {
-    const { lon, lat } = Atlas.data.places, part = (v, ends) => `${Math.abs(v).toFixed(2)}° ${ends[v < 0 ? 1 : 0]}`;
+    const { lon, lat } = Atlas.data.places, part = (v, ends) => `${Number(Math.abs(v).toFixed(4))}° ${ends[v < 0 ? 1 : 0]}`;
     return `${part(lat[row], "NS")}, ${part(((lon[row] + 540) % 360) - 180, "EW")}`;
   }
   let asked = null;
@@ -70,36 +72,31 @@
   async function map(row) {
     const { lon, lat } = Atlas.data.places, { probe } = Atlas.data.overview, at = probed(row);
     const here = [lon[row], lat[row]], to = at === null ? here : [probe.to_lon[at], probe.to_lat[at]];
-    const km = at === null ? null : probe.error[at], radius = at === null ? null : probe.radius?.[at] ?? null;
+    const off = at === null ? null : probe.error[at], radius = at === null ? null : probe.radius?.[at] ?? null;
     const arc = Atlas.way(here, to), ring = radius === null ? [] : Atlas.circle(...to, radius);
-    const around = at === null ? Atlas.circle(...here, 1200, 16) : [here, ...arc, ...(radius !== null && radius < 5000 ? ring : Atlas.circle(...to, 300, 8))];
+    const near = (km) => Math.min(km, (Atlas.filling.km ?? Infinity) / 2); // no more than the table's own map
+    const around = at === null ? Atlas.circle(...here, near(1200), 16) : [here, ...arc, ...(radius !== null && radius < 5000 ? ring : Atlas.circle(...to, near(300), 8))];
     const view = await Atlas.framed(around.map((p) => Atlas.unit(...p)));
     const project = (list) => list.map((p) => view.project(...p));
     const ends = project(at === null ? [here] : [here, to]), line = project(arc), edge = project(ring);
-    const trace = (pen, spot, points) => { // not across the map where it is cut
-      pen.beginPath();
-      points.forEach((p, i) => pen[i && Math.abs(p[0] - points[i - 1][0]) < 1 ? "lineTo" : "moveTo"](...spot(...p)));
-      pen.stroke();
-    };
     const paint = (pen, spot, ratio) => {
       pen.lineWidth = 1.5 * ratio; pen.strokeStyle = Atlas.css("--accent");
-      if (edge.length) { pen.setLineDash([5 * ratio, 4 * ratio]); trace(pen, spot, edge); pen.setLineDash([]); }
+      if (edge.length) { pen.setLineDash([5 * ratio, 4 * ratio]); Atlas.trace(pen, spot, edge); pen.setLineDash([]); }
       pen.strokeStyle = Atlas.css("--ink"); pen.lineWidth = 2 * ratio;
-      if (at !== null) trace(pen, spot, line);
+      if (at !== null) Atlas.trace(pen, spot, line);
       pen.fillStyle = Atlas.css("--ink"); Atlas.dot(pen, spot(...ends[0]), 5 * ratio);
       if (at !== null) {
         pen.fillStyle = Atlas.css("--paper"); pen.strokeStyle = Atlas.css("--accent"); pen.lineWidth = 3 * ratio;
         pen.beginPath(); pen.arc(...spot(...ends[1]), 6 * ratio, 0, 7); pen.fill(); pen.stroke();
       }
-      return ends.length;
     };
     const name = quoted(Atlas.data.places.name[row]);
-    const canvas = Atlas.canvas(at === null ? `Map of where ${name} is` : `Map of where ${name} is and where the probe puts it, ${whole(km)} km away`);
-    new Atlas.Chart(canvas, { view, paint, dots: { count: ends.length, at: (i) => ends[i] }, describe: (i) => (i ? `where the probe puts it\n${whole(km)} km off` : Atlas.placeName(row)) });
+    const canvas = Atlas.canvas(at === null ? `Map of where ${name} is` : `Map of where ${name} is and where the probe puts it, ${Atlas.km(off)} km away`);
+    new Atlas.Chart(canvas, { view, paint, dots: { count: ends.length, at: (i) => ends[i] }, describe: (i) => (i ? `where the probe puts it\n${Atlas.km(off)} km off` : Atlas.placeName(row)) });
     const { split } = probe ?? {};
     return make("figure", {}, make("figcaption", {}, at === null ? "Where it is" : "Where the probe puts it"), canvas, at === null ? null : make("ul", { class: "legend" },
-      make("li", {}, make("span", { class: "dot ink" }), "where it is"), make("li", {}, make("span", { class: "dot open" }), `where the probe puts it, `, make("b", {}, `${whole(km)} km`), " off"),
-      radius !== null && make("li", {}, make("span", { class: "dash" }), `nine in ten of other places lie within such a circle, ${whole(radius)} km`),
+      make("li", {}, make("span", { class: "dot ink" }), "where it is"), make("li", {}, make("span", { class: "dot open" }), `where the probe puts it, `, make("b", {}, `${Atlas.km(off)} km`), " off"),
+      radius !== null && make("li", {}, make("span", { class: "dash" }), `nine in ten of other places lie within such a circle, ${Atlas.km(radius)} km`),
       make("li", { class: "soft" }, `layer ${probe.layer}; held out: ${split}`)));
   }
   function strongest({ rows, values }) {
@@ -109,7 +106,7 @@
       const bar = make("i"), top = f.top[row];
       bar.style.width = (100 * Math.abs(values[i])) / most + "%";
       return make("tr", {}, make("th", { scope: "row", class: "words" }, make("a", { href: hash("feature", row) }, "Feature ", said(Atlas.featureName(row)))),
-        make("td", { class: "meter" }, make("span", { class: "bar", "aria-hidden": "true" }, bar), fixed(values[i], 2)),
+        make("td", { class: "meter" }, make("span", { class: "bar", "aria-hidden": "true" }, bar), Atlas.figure(Number(values[i].toPrecision(3)))),
         make("td", {}, fixed(f.I[row], 2)), make("td", {}, whole(f.n[row])),
         f.region && make("td", { class: "words" }, f.region[row] < 0 ? "" : said(f.regions[f.region[row]])),
         make("td", { class: "words" }, top < 0 ? "" : said(Atlas.data.places.name[top])));

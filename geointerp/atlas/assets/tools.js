@@ -43,6 +43,7 @@ const Atlas = {};
     if (Math.abs(value) >= 1000) return minus(whole(Math.round(value)));
     return minus(String(Number(value.toPrecision(4))));
   }
+  const km = (value) => figure(value < 10 ? Number(value.toFixed(1)) : Math.round(value));
   // no minus before what is rounded to zero
   const fixed = (value, digits) => (value === null || value === undefined ? "–"
     : minus(value.toFixed(digits).replace(/^-(?=0\.?0*$)/, "")));
@@ -50,9 +51,9 @@ const Atlas = {};
     : value !== 0 && value < 0.001 ? minus(value.toExponential(1)) : value.toFixed(3));
   const percent = (share) => (share > 0 && share < 0.01 ? "<1%" : Math.round(100 * share) + "%");
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  // as people type it: without case, accents and strokes
+  // as people type it: without case, accents and strokes, and with one apostrophe
   const LETTERS = { ß: "ss", æ: "ae", œ: "oe", ø: "o", ł: "l", đ: "d", ð: "d", þ: "th", ı: "i", ħ: "h" };
-  const plainly = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase()
+  const plainly = (text) => text.normalize("NFD").replace(/\p{M}/gu, "").toLowerCase().replace(/[’‘ʻʼ]/g, "'")
     .replace(/[ßæœøłđðþıħ]/g, (letter) => LETTERS[letter]);
 
   // a link to a feature or a place, by its name where that can be written, else by its row
@@ -67,6 +68,6 @@ const Atlas = {};
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const still = matchMedia("(prefers-reduced-motion: reduce)");
 
-  Object.assign(Atlas, { $, make, add, fill, said, short, quoted, whole, plural, atPlaces, figure, fixed, small, percent,
+  Object.assign(Atlas, { $, make, add, fill, said, short, quoted, whole, plural, atPlaces, figure, km, fixed, small, percent,
     css, plainly, hash, dark, still });
 })();
