@@ -6,7 +6,8 @@
   // ---------------------------------------------------------------- R² by layer
   function layerChart(layers, split, low, first, last) {
     const width = 412, height = 250, left = 34, right = 152, top = 10, bottom = 34;
-    const across = (layer) => left + ((layer - first) / (last - first || 1)) * (width - left - right);
+    const [from, to] = first === last ? [first - 1, last + 1] : [first, last];
+    const across = (layer) => left + ((layer - from) / (to - from)) * (width - left - right);
     const up = (r2) => top + ((1 - Math.min(1, Math.max(r2, low))) / (1 - low)) * (height - top - bottom);
     const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
     for (let tick = Math.ceil(low * 5) / 5; tick <= 1.001; tick += 0.2) {
@@ -22,7 +23,7 @@
       let points = (split.lines[source] || []).filter(([, r2]) => r2 !== null);
       if (!points.length) return;
       const level = points[0][0] === null, color = `var(--hue${i === 0 ? 0 : i % 2 ? 6 : 1})`;
-      if (level) points = [[first, ...points[0].slice(1)], [last, ...points[0].slice(1)]];
+      if (level) points = [from, to].map((end) => [end, ...points[0].slice(1)]);
       points.sort((a, b) => a[0] - b[0]);
       const path = (k, list = points) => list.map((p, n) => `${n ? "L" : "M"}${across(p[0]).toFixed(1)} ${up(p[k]).toFixed(1)}`).join("");
       const bounded = points.filter((p) => p[2] !== null && p[3] !== null && p.length > 3);
@@ -77,7 +78,7 @@
   // ---------------------------------------------------------------- correlogram
   function correlogram([moran, expected, z], edges, reach) {
     const width = 360, height = 190, left = 40, bottom = 44, top = 10, right = 10;
-    const known = moran.filter((v) => v !== null), high = Math.max(0.1, ...known) * 1.08, low = Math.min(0, ...known) * 1.15;
+    const known = [...moran, ...expected].filter((v) => v !== null), high = Math.max(0.1, ...known) * 1.08, low = Math.min(0, ...known) * 1.15;
     const bands = moran.length, wide = (width - left - right) / bands;
     const up = (v) => top + ((high - v) / (high - low)) * (height - top - bottom);
     const km = (i) => `${whole(edges[i])} to ${whole(edges[i + 1])} km`;
@@ -93,17 +94,20 @@
       svg.append(label(left + i * wide, height - bottom + 18, "middle", "tick", words));
     });
     svg.append(label((left + width - right) / 2, height - 8, "middle", "tick", "distance between two places, km"));
-    const points = moran.map((v, i) => (v === null ? null : [left + (i + 0.5) * wide, up(v), i])).filter(Boolean);
-    svg.append(make("path", { class: "line model", "stroke-width": 2.2, d: points.map(([x, y], n) => `${n ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("") }));
+    const pointsOf = (values) => values.map((v, i) => (v === null ? null : [left + (i + 0.5) * wide, up(v), i])).filter(Boolean);
+    const path = (list) => list.map(([x, y], n) => `${n ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`).join("");
+    const points = pointsOf(moran);
+    svg.append(make("path", { class: "line expected", "stroke-width": 1.6, "stroke-dasharray": "5 4", d: path(pointsOf(expected)) }),
+      make("path", { class: "line model", "stroke-width": 2.2, d: path(points) }));
     for (const [x, y, i] of points) {
       const far = z[i] !== null && Math.abs(z[i]) >= 3;
       svg.append(make("circle", { cx: x, cy: y, r: 4, class: far ? "full" : "empty" },
         make("title", {}, `${km(i)}: I ${fixed(moran[i], 3)}, z ${fixed(z[i], 1)}`)));
     }
-    const far = reach === null ? "" : reach >= edges.at(-1) ? ` Above chance up to ${whole(edges.at(-1))} km.`
-      : reach === 0 ? " At or below chance from the nearest on." : ` It falls to chance at about ${whole(Math.round(reach))} km.`;
+    const far = reach === null ? "" : reach >= edges.at(-1) ? ` Above its expectation up to ${whole(edges.at(-1))} km.`
+      : reach === 0 ? " At or below its expectation from the nearest on." : ` I first falls to its expectation at about ${whole(Math.round(reach))} km.`;
     return make("figure", {}, svg,
-      make("p", { class: "note" }, "Moran’s I of all pairs of places so far apart; filled where |z| ≥ 3." + far));
+      make("p", { class: "note" }, "Moran’s I of all pairs of places so far apart; filled where |z| ≥ 3; dashed: its expectation." + far));
   }
 
   Object.assign(Atlas, { layerChart, histogram, correlogram });

@@ -2,11 +2,12 @@
 (() => {
   const { $, make, fill, said, short, quoted, whole, plural, atPlaces, figure, fixed, small, percent, hash } = Atlas;
   const FIRST = 12, MORE = 200;
+  const BROKEN = "some of its activations are no finite numbers, so none is shown";
   let wide = false; // whether the reader has asked for the whole world
 
   // ---------------------------------------------------------------- what a feature says of itself
   const rangeOf = (feature) => [Math.min(0, feature.value.at(-1) ?? 0), Math.max(0, feature.value[0] ?? 0)];
-  const described = (feature, kind) => `${kind} of feature ${quoted(Atlas.featureName(feature.row))}: fires at ${atPlaces(feature.at.length)}`
+  const described = (feature, kind) => `${kind} of feature ${quoted(Atlas.featureName(feature.row))}: ${feature.finite ? `fires at ${atPlaces(feature.at.length)}` : BROKEN}`
     + (feature.at.length ? ", most at " + [...feature.at.slice(0, 3)].map(Atlas.placeName).join("; ") : "");
   function sharesOf(feature) { // of the activation, by country
     const { country, countries } = Atlas.data.places, sums = new Map();
@@ -18,7 +19,7 @@
     return [...sums].sort((a, b) => b[1] - a[1] || a[0] - b[0]).map(([code, sum]) => [countries[code], sum / total]);
   }
   function topPlaces(feature, n, chart = null) {
-    const [, high] = rangeOf(feature), digits = high >= 100 ? 0 : high >= 10 ? 1 : 2;
+    const [, high] = rangeOf(feature);
     return make("ol", { class: "top", "aria-label": "Places that fire it most" }, [...feature.at.slice(0, n)].map((at, i) => {
       const bar = make("i");
       bar.style.width = (100 * Math.max(0, feature.value[i])) / (high || 1) + "%";
@@ -26,7 +27,7 @@
       return make("li", {}, make("a", { href: hash("place", at), onfocus: on, onblur: off, onpointerenter: on, onpointerleave: off },
         make("span", { class: "name" }, said(Atlas.data.places.name[at]), " ", make("small", {}, said(Atlas.country(at)))),
         make("span", { class: "bar", "aria-hidden": "true" }, bar),
-        make("span", { class: "number" }, fixed(feature.value[i], digits))));
+        make("span", { class: "number" }, figure(Number(feature.value[i].toPrecision(3))))));
     }));
   }
 
@@ -78,8 +79,21 @@
   }
   const swatch = (kind) => { const box = make("span", { class: "dot" }); box.style.background = `var(--${kind})`; return box; };
   function clusterLegend(clusters) {
-    return make("ul", { class: "legend" }, ["HH", "HL", "LH", "LL"].map((kind) =>
-      make("li", {}, swatch(kind), `${Atlas.KINDS[kind]} `, make("b", {}, whole(clusters.find((c) => c.kind === kind).at.length)))));
+    const size = (kind) => clusters.find((c) => c.kind === kind).at.length, kinds = ["HH", "HL", "LH", "LL"];
+    const item = (color, words, n) => make("li", {}, swatch(color), `${words} `, make("b", {}, whole(n)));
+    return make("ul", { class: "legend" }, kinds.map((kind) => item(kind, Atlas.KINDS[kind], size(kind))),
+      item("idle", "in no cluster", kinds.reduce((rest, kind) => rest - size(kind), Atlas.data.places.name.length)));
+  }
+  // what the map leaves out, kept right when another part of the world is shown
+  function leftOut(chart, one, more) {
+    const note = make("p", { class: "note" }), n = chart.dots.count;
+    const tell = () => {
+      const out = n - chart.shown();
+      note.hidden = out === 0;
+      note.textContent = `${whole(out)} of its ${plural(n, one, more)} ${out === 1 ? "lies" : "lie"} outside this map.`;
+    };
+    tell();
+    return { note, tell };
   }
 
   // ---------------------------------------------------------------- the page
@@ -88,27 +102,31 @@
     const fitted = await Atlas.fittedTo(feature), world = Atlas.theWorld();
     const region_ = fitted.name === "region";
     return () => {
-      const name = Atlas.featureName(row), view = wide ? world : fitted, [low, high] = rangeOf(feature);
+      const { alpha } = Atlas.data.overview.counts, name = Atlas.featureName(row), view = wide ? world : fitted, [low, high] = rangeOf(feature);
       const map = Atlas.canvas(described(feature, Atlas.titled(view)));
       const chart = Atlas.valueMap(map, view, feature.at, feature.value, low, high, "activation");
-      const charts = [chart];
-      const figures = [make("figure", {}, make("figcaption", {}, "Activation"), map, Atlas.rampLegend(low, high, "activation"))];
+      const charts = [chart], notes = [leftOut(chart, "place", "places")];
+      const figures = [make("figure", {}, make("figcaption", {}, "Activation"), map, notes[0].note, Atlas.rampLegend(low, high, "activation"))];
       if (feature.clusters) {
         const counted = feature.clusters.map(({ kind, at }) => `${Atlas.KINDS[kind]} ${whole(at.length)}`).join(", ");
         const second = Atlas.canvas(`Map of the clusters of feature ${quoted(name)}, places by local Moran’s I: ${counted}`);
         charts.push(Atlas.clusterMap(second, view, feature.clusters));
-        figures.push(make("figure", {}, make("figcaption", {}, `Clusters, local Moran’s I at q ≤ ${Atlas.data.overview.counts.alpha}`), second, clusterLegend(feature.clusters)));
-      } else if (feature.untested) figures.push(make("figure", {}, make("figcaption", {}, "Clusters"), make("p", { class: "note" }, feature.untested)));
+        notes.push(leftOut(charts[1], "place in a cluster", "places in clusters"));
+        figures.push(make("figure", {}, make("figcaption", {}, `Clusters, local Moran’s I at q ≤ ${alpha}`), second, notes[1].note, clusterLegend(feature.clusters)));
+      } else if (alpha !== null) {
+        figures.push(make("figure", {}, make("figcaption", {}, "Clusters"), make("p", { class: "note" }, feature.untested ?? "They were sought for other features, not for this one.")));
+      }
 
       const toggle = (label, isWide) => make("button", { type: "button", "aria-pressed": String(wide === isWide), onclick: (event) => {
         wide = isWide;
         for (const each of charts) each.show(wide ? world : fitted);
+        for (const each of notes) each.tell();
         for (const button of event.target.parentNode.children) button.setAttribute("aria-pressed", String(button === event.target));
         map.setAttribute("aria-label", described(feature, Atlas.titled(wide ? world : fitted)));
       } }, label);
       const step = (id, row, label, arrow) => make(row === null ? "span" : "a", row === null ? { class: "step off" }
         : { class: "step", id, href: hash("feature", row), "aria-label": `${label} feature` }, arrow);
-      const at = Atlas.placeInTable(row), shares = sharesOf(feature).filter(([, part]) => part >= 0.01).slice(0, 6);
+      const at = Atlas.placeInTable(row), shares = sharesOf(feature).filter(([, part]) => part >= 0.01).slice(0, 6), spread = extent(row);
       const rest = feature.at.length - FIRST;
       const list = make("div", {}, topPlaces(feature, FIRST, chart));
       if (rest > 0) list.append(make("button", { type: "button", onclick: () => fill(list, topPlaces(feature, MORE, chart)) },
@@ -126,9 +144,10 @@
         make("div", { class: "maps" }, figures),
         shares.length > 0 && make("p", { class: "where" }, make("b", {}, "Activation by country: "), shares.flatMap(([country, part], i) => [i ? " · " : "", said(country), ` ${percent(part)}`])),
         make("div", { class: "parts" },
-          make("section", {}, make("h2", {}, "Places that fire it most"), feature.at.length ? list : make("p", { class: "note" }, "It fires nowhere.")),
-          make("section", {}, make("h2", {}, "How strongly it fires"), feature.at.length > 0 && Atlas.histogram(feature.value, Atlas.data.places.name.length - feature.at.length)),
-          feature.correlogram && make("section", {}, make("h2", {}, "How far its likeness reaches"), Atlas.correlogram(feature.correlogram, f.edges_km, f.reach_km[row]), extent(row)),
+          make("section", {}, make("h2", {}, "Places that fire it most"), feature.at.length ? list : make("p", { class: "note" }, feature.finite ? "It fires nowhere." : `${BROKEN[0].toUpperCase()}${BROKEN.slice(1)}.`)),
+          feature.finite && make("section", {}, make("h2", {}, "How strongly it fires"), feature.at.length > 0 && Atlas.histogram(feature.value, Atlas.data.places.name.length - feature.at.length)),
+          feature.correlogram && make("section", {}, make("h2", {}, "How far its likeness reaches"), Atlas.correlogram(feature.correlogram, f.edges_km, f.reach_km[row]), spread),
+          !feature.correlogram && spread && make("section", {}, make("h2", {}, "How far it spreads"), spread),
           nullsTable(row), region(row), nearest(feature), words(feature)));
       if (focused && ["before", "after"].includes(focused)) $(focused)?.focus({ preventScroll: true });
       // what comes next is read ahead
