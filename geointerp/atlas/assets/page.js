@@ -1,7 +1,8 @@
 // Which view is shown: the part of the address after # says it, so that every view has a link.
 (() => {
-  const { $, make, fill, said, whole, atPlaces } = Atlas;
+  const { $, make, fill, said, atPlaces } = Atlas;
   const VIEWS = [["overview", "Overview"], ["features", "Features"], ["places", "Places"], ["ratings", "Ratings"], ["cards", "Cards"]];
+  let views = VIEWS; // those that there is something to show in
 
   function ratings() {
     const { at, value, task, mass } = Atlas.data.overview.ratings;
@@ -16,16 +17,17 @@
     Atlas.valueMap(canvas, Atlas.filling, at, Float64Array.from(value), low, high, "rating");
     fill($("ratings-map"), canvas);
     fill($("ratings-legend"), Atlas.rampLegend(low, high, "rating"));
-    const list = (rows) => make("ol", { class: "top" }, rows.map((i) => make("li", {}, make("a", { href: Atlas.hash("place", at[i]) },
+    const list = (heading, rows) => rows.length > 0 && make("section", {}, make("h2", {}, heading), make("ol", { class: "top" }, rows.map((i) => make("li", {}, make("a", { href: Atlas.hash("place", at[i]) },
       make("span", { class: "name" }, said(Atlas.data.places.name[at[i]]), " ", make("small", {}, said(Atlas.country(at[i])))),
-      make("span", { class: "number" }, Atlas.figure(value[i]))))));
-    fill($("ratings-table"), list(order.slice(0, 10)), list(order.slice(-10)));
+      make("span", { class: "number" }, Atlas.figure(value[i])))))));
+    const half = Math.min(10, Math.ceil(order.length / 2)); // no place is in both
+    fill($("ratings-table"), list("Highest", order.slice(0, half)), list("Lowest", order.slice(half).slice(-10).reverse()));
   }
 
   // ---------------------------------------------------------------- from the address to the view
   function asked() {
     const [kind, id] = [location.hash.slice(1).split("=")[0], location.hash.slice(1).split("=").slice(1).join("=")];
-    if (!/^(feature|place)(-row)?$/.test(kind)) return { kind: VIEWS.some(([name]) => name === kind) ? kind : "overview" };
+    if (!/^(feature|place)(-row)?$/.test(kind)) return { kind: views.some(([name]) => name === kind) ? kind : "overview" };
     const [noun, byRow] = kind.split("-"), table = Atlas.data[noun === "feature" ? "features" : "places"];
     const n = (table.n ?? table.name).length;
     let name = id;
@@ -60,7 +62,8 @@
     }
     Atlas.Chart.forget();
     if (id === "view-features") Atlas.drawTable();
-    if (!first && (before !== id || kind === "place")) {
+    const stepped = ["before", "after"].includes(document.activeElement?.id); // from feature to feature
+    if (!first && (before !== id || kind === "place" || (kind === "feature" && !stepped))) {
       scrollTo(0, 0);
       if (document.activeElement?.id !== "place-search" || kind === "place") $(id).querySelector("h1")?.focus({ preventScroll: true });
     }
@@ -76,7 +79,7 @@
       event.preventDefault(); $(shown === "view-features" ? "search" : "place-search").focus();
     }
     const link = shown === "view-feature" && { ArrowLeft: $("before"), ArrowRight: $("after") }[event.key];
-    if (link) { event.preventDefault(); link.click(); }
+    if (link) { event.preventDefault(); link.focus({ preventScroll: true }); link.click(); }
   }
 
   async function begin() {
@@ -90,7 +93,8 @@
       return;
     }
     const has = { ratings: !!Atlas.data.overview.ratings?.at.length, cards: Atlas.data.overview.cards.length > 0 };
-    fill($("nav"), VIEWS.filter(([name]) => has[name] ?? true).map(([name, word]) => make("a", { href: "#" + name }, word)));
+    views = VIEWS.filter(([name]) => has[name] ?? true);
+    fill($("nav"), views.map(([name, word]) => make("a", { href: "#" + name }, word)));
     $("skip").addEventListener("click", (event) => { event.preventDefault(); $("main").focus(); });
     await Atlas.overview(); Atlas.table(); Atlas.placeSearch();
     if (has.ratings) ratings();
