@@ -69,7 +69,7 @@ def atlas(out, n=400, width=WIDTH, seed=0, scale=1.0, astray=None):
     matched = gi.spatial.match_regions(feats, gi.spatial.region_of(feats, "country"))
     table = table.join(matched[["region", "precision", "recall", "f1"]])
     table["q_within_country"] = np.linspace(0, 1, width)
-    report = probe_report(feats, lon, lat)
+    report = probe_report(feats, lon, lat, east=min(8, 400 * scale))
     if astray is not None:
         report.predictions.loc[feats.obs_names[0], ["predicted_lon", "predicted_lat"]] = astray
     ratings = pd.DataFrame({"rating": np.linspace(0, 9.9, 50)}, index=feats.obs_names[:50])
@@ -90,14 +90,14 @@ def atlas(out, n=400, width=WIDTH, seed=0, scale=1.0, astray=None):
     return feats, table
 
 
-def probe_report(feats, lon, lat):
+def probe_report(feats, lon, lat, east=8):
     rows = [
         ("model", split, k, 0.5 + k / 10, 0.4, 0.7) for split in ("random", "block") for k in (0, 1)
     ]
     rows += [("bag of tokens", split, None, 0.3, 0.2, 0.4) for split in ("random", "block")]
     scores = pd.DataFrame(rows, columns=["source", "split", "layer", "r2", "low", "high"])
     scores = scores.assign(layer=scores["layer"].astype("Int64"), median_km=800.0)
-    to_lon, to_lat = lon + 8, np.clip(lat - 4, -90, 90)
+    to_lon, to_lat = lon + east, np.clip(lat - east / 2, -90, 90)
     predictions = pd.DataFrame(
         {
             "name": feats.obs["name"].to_numpy(),
@@ -106,7 +106,7 @@ def probe_report(feats, lon, lat):
             "predicted_lon": to_lon,
             "predicted_lat": to_lat,
             "error_km": gi.sphere.distance_km(lon=lon, lat=lat, to_lon=to_lon, to_lat=to_lat),
-            "radius90_km": 1500.0,
+            "radius90_km": 187.5 * east,
         },
         index=feats.obs_names,
     )
@@ -307,7 +307,6 @@ def test_a_feature_has_a_link_maps_and_numbers(reader, made, pictures):
     tab.until("document.querySelectorAll('.maps canvas.map[data-dots]').length === 2")
     tab.page.screenshot(path=pictures / "feature-regional.png", full_page=True)
     column = feats.X[:, 0].toarray().ravel()
-    assert maps.nth(0).get_attribute("data-dots") == str((column != 0).sum())
     # one patch fills a part of the world, two patches far apart need all of it
     assert [maps.nth(i).get_attribute("data-view") for i in (0, 1)] == ["region", "region"]
     top = feats.obs["name"].iloc[np.argsort(-column, kind="stable")[:3]].tolist()
@@ -324,7 +323,10 @@ def test_a_feature_has_a_link_maps_and_numbers(reader, made, pictures):
     assert [row[0] for row in nulls] == ["all places", "within country"]
     assert nulls[1][3:] == ["0.000", "yes"]
     assert f"{table.loc['0', 'precision']:.2f}" in tab.texts("#view-feature .pairs dd")
-    assert tab.page.locator("svg[aria-label^='Correlogram'] circle").count() == 3
+    profile = tab.page.locator("svg[aria-label^='Correlogram']")
+    assert profile.locator("circle").count() == 3
+    assert len(re.findall("[ML]", profile.locator("path.expected").get_attribute("d"))) == 3
+    assert "Above its expectation up to 9,000 km." in tab.text("#view-feature .parts")
     assert tab.page.locator("svg[aria-label^='Histogram'] rect").count() > 3
     tab.page.click("#view-feature .switch button >> nth=1")
     tab.page.wait_for_selector(".maps canvas.map[data-view='world']")
@@ -337,9 +339,17 @@ def test_a_feature_has_a_link_maps_and_numbers(reader, made, pictures):
     tab.follow("#feature=3")
     assert "It fires nowhere." in tab.text("#view-feature")
     assert "It fires on no place." in tab.text("#view-feature .facts")
+    found = gi.spatial.correlogram(feats, feats, edges_km=(0, 1000, 3000, 9000))
+    reach = gi.spatial.reach_km(found)
+    name = reach[(reach > 0) & (reach < 9000)].index[0]
+    tab.follow(f"#feature={name}")
+    km = round(float(f"{reach[name]:.4g}"))
+    said = f"I first falls to its expectation at about {km:,} km."
+    assert said in tab.text("#view-feature .parts")
     # clusters that were not sought, and a name that is no markup
     tab.follow("#feature=30")
     assert maps.count() == 1
+    assert "They were sought for other features" in tab.text("#view-feature .maps")
     tab.page.evaluate("location.hash = Atlas.hash('feature', 199)")
     tab.until("document.querySelector('#view-feature h1').innerText.includes('svg')")
     assert tab.text("#view-feature h1") == 'Feature "><svg onload=x>'
@@ -696,4 +706,232 @@ def test_a_table_of_a_part_of_the_world_fills_its_maps(browser, tmp_path, pictur
     )
     assert inside
     assert tab.said == []
+    tab.page.close()
+
+
+def test_what_a_map_leaves_out_is_counted_and_passed_over(reader, made):
+    _, feats, _ = made
+    tab = reader("#feature=0")
+    tab.until("document.querySelectorAll('.maps canvas.map[data-dots]').length === 2")
+    maps, notes = tab.page.locator(".maps canvas.map"), tab.page.locator(".maps figure > .note")
+    spots, *sides = tab.page.evaluate(
+        """async () => {
+          const view = await Atlas.fittedTo(await Atlas.feature(0));
+          return [[...view.places()], view.wide, view.high];
+        }"""
+    )
+    inside = (np.abs(np.reshape(spots, (-1, 2))) <= sides).all(axis=1)
+    fires = feats.X[:, 0].toarray().ravel() != 0
+    within, out = int((fires & inside).sum()), int((fires & ~inside).sum())
+    assert out == 1
+    assert maps.nth(0).get_attribute("data-dots") == str(within)
+    assert notes.nth(0).inner_text() == f"1 of its {within + 1} places lies outside this map."
+    sizes = [int(n.replace(",", "")) for n in tab.texts(".maps .legend b")]
+    assert tab.texts(".maps .legend li")[-1].split("\n") == ["in no cluster", str(sizes[-1])]
+    assert sum(sizes) == feats.n_obs
+    dots = int(maps.nth(1).get_attribute("data-dots"))
+    left, all_of_them = sum(sizes[:4]) - dots, sum(sizes[:4])
+    assert 0 < dots <= inside.sum()
+    assert notes.nth(1).inner_text() == (
+        f"{left} of its {all_of_them} places in clusters lie outside this map."
+    )
+    maps.nth(0).focus()
+    told = []
+    for _ in range(within + 1):
+        tab.page.keyboard.press("ArrowRight")
+        told.append(tab.text("#tip"))
+    assert len(set(told)) == within
+    assert told[-1] == told[0]  # once around
+    tab.page.click("#view-feature .switch button >> nth=1")
+    tab.page.wait_for_selector(".maps canvas.map[data-view='world']")
+    assert maps.nth(0).get_attribute("data-dots") == str(within + 1)
+    assert not notes.nth(0).is_visible()
+    assert not notes.nth(1).is_visible()
+    tab.page.click("#view-feature .switch button >> nth=0")
+    assert notes.nth(0).is_visible()
+
+
+def test_a_table_of_one_town_fills_its_maps_without_outlines(browser, tmp_path, pictures):
+    feats, _ = atlas(tmp_path / "a", n=300, width=40, scale=0.0003)
+    tab = Reader(browser, tmp_path / "a").go()
+    tab.page.locator("#shown-note").scroll_into_view_if_needed()
+    tab.page.wait_for_selector("#cards .card canvas[data-dots]")
+    assert 20 < tab.page.evaluate("Atlas.filling.km") < 40
+    spots = np.reshape(tab.page.evaluate("[...Atlas.filling.places()]"), (-1, 2))
+    wide, high = tab.page.evaluate("[Atlas.filling.wide, Atlas.filling.high]")
+    assert (np.ptp(spots, axis=0) > [0.15 * 2 * wide, 0.2 * 2 * high]).all()
+    # land alone under the dots
+    colours = tab.page.evaluate(
+        """() => {
+          const drawn = new Set(), pen = { fillRect() { drawn.add(this.fillStyle); } };
+          Atlas.filling.draw(pen, () => drawn.add("a line"));
+          return [[...drawn], [Atlas.css("--land")]];
+        }"""
+    )
+    assert colours[0] == colours[1]
+    tab.page.evaluate("scrollTo(0, 0)")
+    tab.page.screenshot(path=pictures / "town-overview.png", full_page=True)
+    tab.follow("#place=1020")
+    tab.page.wait_for_selector("#place canvas[data-dots='2']")
+    assert tab.page.evaluate("document.querySelector('#place canvas').chart.view.km") < 100
+    lon, lat = np.round(feats.obsm["spatial"][20], 4)
+    assert f"{lat:g}° N, {lon:g}° E" in tab.text("#place .facts")
+    tab.page.screenshot(path=pictures / "town-place.png", full_page=True)
+    tab.follow("#feature=0")
+    tab.page.wait_for_selector(".maps canvas.map[data-dots]")
+    tab.page.screenshot(path=pictures / "town-feature.png", full_page=True)
+    assert tab.said == []
+    tab.page.close()
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """Tiny activations beside huge ones and what is no number; one layer; names alike."""
+    rng = np.random.default_rng(3)
+    n = 60
+    lon, lat = gi.sphere.lon_lat(rng.standard_normal((n, 3)))
+    lon[0], lat[0] = plot.CENTER + 178, 0.0
+    values = np.zeros((n, 3), np.float32)
+    values[:30, 0] = 0.00123 * np.arange(1, 31)
+    values[:30, 1] = 5000
+    values[:5, 2] = [1, np.nan, 2, 3, np.inf]
+    names = ["At the edge", "Springfield", "Springfield", "Nuku’alofa", "Hawaiʻi"]
+    feats = anndata.AnnData(
+        values,
+        obs=pd.DataFrame(
+            {"name": names + [f"place {i}" for i in range(5, n)], "country": "US"},
+            index=[str(i) for i in range(n)],
+        ),
+        var=pd.DataFrame(index=["0", "1", "2"]),
+        obsm={"spatial": np.column_stack([lon, lat])},
+    )
+    table = pd.DataFrame(
+        {"I": [0.5, 0.4, np.nan], "q": [0.05004, 0.01, np.nan], "n_active": [30, 30, 5]},
+        index=feats.var_names,
+    )
+    table["reason"] = pd.array([None, None, "Its values are not all finite."], "string")
+    table["spread_km"], table["n_patches"], table["largest_patch"] = 1234.0, 3, 0.5
+    report = probe_report(feats, lon, lat, east=2)
+    report.table = report.table[report.table["layer"].fillna(0) == 0].reset_index(drop=True)
+    to = ["predicted_lon", "predicted_lat"]
+    report.predictions.loc["0", to] = plot.CENTER - 178, 0.0
+    report.predictions.loc["5", "error_km"] = 15_000.0
+    out = tmp_path_factory.mktemp("odd") / "atlas"
+    ratings = pd.DataFrame({"rating": np.arange(7.0)}, index=feats.obs_names[:7])
+    gi.atlas.write(feats, table, out=out, report=report, ratings=ratings)
+    return out
+
+
+def test_small_activations_and_those_that_are_no_numbers(reader, odd):
+    tab = reader("#feature=0", folder=odd)
+    assert tab.texts(".parts .top .number")[:2] == ["0.0369", "0.0357"]
+    # q is .05004: shown as .050, but not at most that
+    assert tab.texts("#view-feature tbody tr")[0].split("\t")[-2:] == ["0.050", "no"]
+    parts = tab.text("#view-feature .parts")
+    assert "How far it spreads" in parts
+    assert "1,230 km" in parts
+    tab.follow("#place=0")
+    assert tab.texts("#place td.meter") == ["5,000", "1", "0.00123"]
+    tab.follow("#feature=2")
+    assert "It fires nowhere" not in tab.text("#view-feature")
+    assert "Some of its activations are no finite numbers" in tab.text("#view-feature")
+    assert "are no finite numbers" in tab.page.get_attribute(".maps canvas", "aria-label")
+    tab.follow("#features")
+    tab.page.click("#filters summary")
+    tab.page.fill("#most-q", "0.05")
+    assert tab.text("#count") == "1 of 3 features"
+
+
+def test_the_probe_of_one_layer(reader, odd):
+    tab = reader(folder=odd)
+    level = tab.page.locator("#charts path.line[stroke-dasharray='2 4']").first
+    ends = [float(x) for x in re.findall(r"[ML]([\d.]+)", level.get_attribute("d"))]
+    assert ends == [34, 260]
+    assert tab.texts("#probe-legend span")[1].startswith("≥ ")
+    # a way over the map's edge does not cross the map
+    tab.page.locator("#probe-map").scroll_into_view_if_needed()
+    tab.page.wait_for_selector("#probe-map[data-dots='60']")
+    middle = """() => {
+      const map = document.getElementById("probe-map"), line = document.createElement("canvas");
+      line.width = 1; line.height = map.height;
+      const pen = line.getContext("2d");
+      pen.drawImage(map, -Math.round(map.width / 2), 0);
+      return pen.getImageData(0, 0, 1, line.height).data.join();
+    }"""
+    before = tab.page.evaluate(middle)
+    tab.page.evaluate("document.getElementById('probe-map').chart.mark(0)")
+    assert "At the edge" in tab.text("#tip")
+    assert tab.page.evaluate(middle) == before
+
+
+def test_names_alike_are_told_apart_and_apostrophes_are_one(reader, odd):
+    tab = reader("#places", folder=odd)
+    box = tab.page.locator("#place-search")
+    box.fill("springfield")
+    places = tab.page.evaluate("[1, 2].map(Atlas.where)")
+    assert tab.texts("#suggestions li small") == [f"United States, {where}" for where in places]
+    for text, wanted in (
+        ("nuku'a", "Nuku’alofa"),
+        ("nukuʻa", "Nuku’alofa"),
+        ("hawai'i", "Hawaiʻi"),
+    ):
+        box.fill(text)
+        assert tab.texts("#suggestions li > bdi") == [wanted]
+    assert tab.texts("#suggestions li small") == ["United States"]
+
+
+def test_few_ratings_and_views_with_nothing_in_them(reader, odd):
+    tab = reader("#ratings", folder=odd)
+    assert tab.texts("#ratings-table h2") == ["Highest", "Lowest"]
+    assert tab.texts("#ratings-table .number") == ["6", "5", "4", "3", "0", "1", "2"]
+    tab.follow("#cards")
+    assert tab.page.locator("#view-overview").is_visible()
+    # a click on a dot opens its place
+    tab.follow("#feature=1")
+    tab.page.wait_for_selector(".maps canvas[data-dots]")
+    at = tab.page.evaluate(
+        """() => {
+          const { dots, scale, ratio, canvas } = document.querySelector(".maps canvas").chart;
+          const box = canvas.getBoundingClientRect(), [a, d] = dots.at(0);
+          return [box.left + box.width / 2 + (a * scale) / ratio,
+                  box.top + box.height / 2 + (d * scale) / ratio];
+        }"""
+    )
+    tab.page.mouse.move(*at)
+    tab.page.mouse.click(*at)
+    tab.page.wait_for_selector("#view-places:not([hidden])")
+    assert tab.text("#places-title") == "At the edge"
+
+
+def test_from_feature_to_feature_the_reader_begins_at_the_top(reader):
+    tab = reader("#feature=0", viewport={"width": 1280, "height": 400})
+    tab.page.locator(".parts .top a").first.focus()
+    tab.page.evaluate("scrollTo(0, 600)")
+    tab.follow("#feature=1")
+    assert tab.focused() == "Feature 1"
+    assert tab.page.evaluate("scrollY") == 0
+    # but who steps with the buttons stays on them
+    tab.page.locator("#after").focus()
+    tab.page.evaluate("scrollTo(0, 100)")
+    before = tab.text("#view-feature h1")
+    tab.page.keyboard.press("Enter")
+    tab.until(f"document.querySelector('#view-feature h1').innerText !== '{before}'")
+    assert tab.page.evaluate("document.activeElement.id") == "after"
+    assert tab.page.evaluate("scrollY") == 100
+
+
+def test_a_file_of_data_that_broke_off_is_named(browser, made, tmp_path):
+    folder = tmp_path / "atlas"
+    shutil.copytree(made[0], folder)
+    path = folder / "data" / "features-1.js"
+    path.write_bytes(path.read_bytes()[:500])
+    tab = Reader(browser, folder).go("#feature=70")
+    tab.page.wait_for_selector("#trouble:not([hidden])")
+    assert tab.text("#trouble") == "data/features-1.js is not whole"
+    path = folder / "data" / "places.js"
+    path.write_bytes(path.read_bytes()[:500])
+    tab.page.goto("about:blank")
+    tab.page.goto((folder / "index.html").as_uri())
+    tab.page.wait_for_selector("#trouble:not([hidden])")
+    assert tab.text("#trouble").startswith("data/places.js is not whole")
     tab.page.close()
