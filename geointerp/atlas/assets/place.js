@@ -106,7 +106,7 @@
       const bar = make("i"), top = f.top[row];
       bar.style.width = (100 * Math.abs(values[i])) / most + "%";
       return make("tr", {}, make("th", { scope: "row", class: "words" }, make("a", { href: hash("feature", row) }, "Feature ", said(Atlas.featureName(row)))),
-        make("td", { class: "meter" }, make("span", { class: "bar", "aria-hidden": "true" }, bar), Atlas.figure(Number(values[i].toPrecision(3)))),
+        make("td", { class: "meter" }, make("span", { class: "bar", "aria-hidden": "true" }, bar), make("span", { class: "number" }, Atlas.figure(Number(values[i].toPrecision(3))))),
         make("td", {}, fixed(f.I[row], 2)), make("td", {}, whole(f.n[row])),
         f.region && make("td", { class: "words" }, f.region[row] < 0 ? "" : said(f.regions[f.region[row]])),
         make("td", { class: "words" }, top < 0 ? "" : said(Atlas.data.places.name[top])));
