@@ -777,6 +777,11 @@ def test_a_table_of_one_town_fills_its_maps_without_outlines(browser, tmp_path, 
     lon, lat = np.round(feats.obsm["spatial"][20], 4)
     assert f"{lat:g}° N, {lon:g}° E" in tab.text("#place .facts")
     tab.page.screenshot(path=pictures / "town-place.png", full_page=True)
+    # nor is more of the world shown where the probe's circle or the probe is missing
+    for without in ("Atlas.data.overview.probe.radius", "Atlas.data.overview.probe"):
+        tab.go().page.evaluate(f"{without} = null")
+        tab.follow("#place=1020")
+        assert tab.page.evaluate("document.querySelector('#place canvas').chart.view.km") < 100
     tab.follow("#feature=0")
     tab.page.wait_for_selector(".maps canvas.map[data-dots]")
     tab.page.screenshot(path=pictures / "town-feature.png", full_page=True)
