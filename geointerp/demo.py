@@ -141,7 +141,9 @@ def _stages(part: Path, seed: int) -> dict[str, dict[str, float]]:
     log.info("the atlas: where each feature clusters, how far it reaches, what it promotes")
     (part / "figures.json").write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
     where = gi.spatial.extent(features, features, graph)
-    shown = table.join(within[["z", "p", "q"]].rename(columns="{}_within_country".format))
+    shown = table.join(
+        within[["expected_I", "z", "p", "q"]].rename(columns="{}_within_country".format)
+    )
     shown = shown.join(matched[["region", "precision", "recall", "f1"]])
     shown = shown.join(where[["spread_km", "n_patches", "largest_patch"]])
     some = (features[:, first : first + 256] for first in range(0, WIDTH, 256))

@@ -846,6 +846,7 @@ def more_columns(table):
         q_within_admin1=0.5,
         region=pd.array(regions, dtype="string"),
         z_within_country=2.5,
+        expected_I_within_country=0.25,
         precision=[0.12345, np.nan, 0.2, 0.3, 1, np.nan, np.nan, 0],
         recall=[0.7, np.nan, 0.6, 0.5, 1, np.nan, np.nan, 0.1],
     )
@@ -861,6 +862,8 @@ def test_the_table_has_other_nulls_and_regions_where_they_are_known(feats, folde
     assert country["by"] == "country"
     assert country["q"] == [0.2, 0.3, 0.1, 0.01, 0.00012345, None, None, 0.9]
     assert country["z"] == [2.5] * 8
+    assert country["expected_I"] == [0.25] * 8
+    assert admin1["expected_I"] is None
     assert country["p"] is None
     assert (admin1["by"], admin1["q"]) == ("admin1", [0.5] * 8)
     regions = [None if code < 0 else features["regions"][code] for code in features["region"]]

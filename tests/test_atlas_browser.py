@@ -69,6 +69,7 @@ def atlas(out, n=400, width=WIDTH, seed=0, scale=1.0, astray=None):
     matched = gi.spatial.match_regions(feats, gi.spatial.region_of(feats, "country"))
     table = table.join(matched[["region", "precision", "recall", "f1"]])
     table["q_within_country"] = np.linspace(0, 1, width)
+    table["expected_I_within_country"] = 0.125
     report = probe_report(feats, lon, lat, east=min(8, 400 * scale))
     if astray is not None:
         report.predictions.loc[feats.obs_names[0], ["predicted_lon", "predicted_lat"]] = astray
@@ -321,7 +322,8 @@ def test_a_feature_has_a_link_maps_and_numbers(reader, made, pictures):
     assert f"Moran’s I {table.loc['0', 'I']:.3f}" in facts
     nulls = [row.split("\t") for row in tab.texts("#view-feature tbody tr")]
     assert [row[0] for row in nulls] == ["all places", "within country"]
-    assert nulls[1][3:] == ["0.000", "yes"]
+    assert nulls[1][1] == "0.125"
+    assert nulls[1][4:] == ["0.000", "yes"]
     assert f"{table.loc['0', 'precision']:.2f}" in tab.texts("#view-feature .pairs dd")
     profile = tab.page.locator("svg[aria-label^='Correlogram']")
     assert profile.locator("circle").count() == 3

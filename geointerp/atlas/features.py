@@ -24,6 +24,7 @@ STRONG = 0.3
 _WITHIN = "q_within_"
 _MATCHED = ("precision", "recall", "f1")
 _DIGITS = {"I": 6, "expected_I": 4, "z": 4, "p": 3, "q": 8}
+_NULL = ("expected_I", "z", "p", "q")
 _EXTENT = ("spread_km", "n_patches", "largest_patch")
 
 
@@ -54,7 +55,7 @@ def aligned(feats: anndata.AnnData, table: pd.DataFrame) -> pd.DataFrame:
 def _numeric(table: pd.DataFrame) -> list[str]:
     wanted = ["I", "expected_I", "z", "p", "q", "n_active", *_EXTENT]
     wanted += _MATCHED if "region" in table else []
-    wanted += [f"{letter}_within_{by}" for by in _regions(table) for letter in "zpq"]
+    wanted += [f"{told}_within_{by}" for by in _regions(table) for told in _NULL]
     return [column for column in wanted if column in table.columns]
 
 
@@ -106,8 +107,9 @@ def columns(
     -------
     dict
         Of columns, each as long as there are features or None: `id` and numbers by the names of
-        `table`; `within`, z, p and q under each null that knows regions; `region` as a code into
-        `regions`, -1 for none; `top`, the place it fires most, -1 for none; `reason`.
+        `table`; `within`, expected I, z, p and q under each null that knows regions; `region`
+        as a code into `regions`, -1 for none; `top`, the place it fires most, -1 for none;
+        `reason`.
     """
 
     def numbers(column: str, digits: int) -> list[float | None] | None:
@@ -122,7 +124,7 @@ def columns(
         **{column: numbers(column, digits) for column, digits in _DIGITS.items()},
         **{column: numbers(column, 3) for column in (*_MATCHED, *_EXTENT)},
         "within": [
-            {"by": by, **{c: numbers(f"{c}_within_{by}", _DIGITS[c]) for c in "zpq"}}
+            {"by": by, **{c: numbers(f"{c}_within_{by}", _DIGITS[c]) for c in _NULL}}
             for by in _regions(table)
         ],
         "region": kinds.tolist() if "region" in table.columns else None,

@@ -80,9 +80,9 @@ def write(
         As `geointerp.spatial.moran` gives it, a row per feature on `feats.var_names` (as
         text, in any order): `I`, `q`, `n_active`, and where there `expected_I`, `z`, `p` and
         `reason`. Shown and searched too, if they are there: `q_within_country`, or of any
-        other regions, with its `z_within_country` and `p_within_country`; `region`,
-        `precision`, `recall` and `f1`, as `match_regions` gives them; `spread_km`, `n_patches`
-        and `largest_patch`, as `extent` does.
+        other regions, with its `expected_I_within_country`, `z_within_country` and
+        `p_within_country`; `region`, `precision`, `recall` and `f1`, as `match_regions` gives
+        them; `spread_km`, `n_patches` and `largest_patch`, as `extent` does.
     out : path
         Folder of the atlas. One that is there already is replaced.
     report : Report, optional

@@ -33,14 +33,14 @@
 
   // ---------------------------------------------------------------- the parts of the page
   function nullsTable(row) {
-    const f = Atlas.data.features, expected = f.expected_I?.[row];
-    const rows = [{ name: "all places", z: f.z?.[row], p: f.p?.[row], q: f.q[row] },
-      ...f.within.map(({ by, z, p, q }) => ({ name: `within ${by}`, z: z?.[row], p: p?.[row], q: q[row] }))];
+    const f = Atlas.data.features;
+    const rows = [{ name: "all places", of: f }, ...f.within.map((of) => ({ name: `within ${of.by}`, of }))].map(({ name, of }) =>
+      ({ name, expected: of.expected_I?.[row], z: of.z?.[row], p: of.p?.[row], q: of.q[row] }));
     const least = Atlas.data.overview.counts.q;
     return make("section", {}, make("h2", {}, "Is it more than chance?"),
-      make("p", { class: "note" }, "Moran’s I is ", make("b", {}, fixed(f.I[row], 3)), expected == null ? "." : `; by chance ${fixed(expected, 4)}.`),
-      Atlas.plainTable(["permuted", "z", "p", "q", `q ≤ ${least}`], rows.map((each) => make("tr", {},
-        make("th", { scope: "row", class: "words" }, said(each.name)), make("td", {}, fixed(each.z, 1)), make("td", {}, small(each.p)), make("td", {}, small(each.q)),
+      make("p", { class: "note" }, "Moran’s I is ", make("b", {}, fixed(f.I[row], 3)), "."),
+      Atlas.plainTable(["permuted", "I by chance", "z", "p", "q", `q ≤ ${least}`], rows.map((each) => make("tr", {},
+        make("th", { scope: "row", class: "words" }, said(each.name)), make("td", {}, fixed(each.expected, 3)), make("td", {}, fixed(each.z, 1)), make("td", {}, small(each.p)), make("td", {}, small(each.q)),
         make("td", {}, each.q === null ? "not tested" : each.q <= least ? "yes" : "no"))), [0]));
   }
   function region(row) {

@@ -29,7 +29,7 @@
     $("layers").hidden = false;
     $("target").textContent = layers.target === "coordinates" ? "longitude and latitude" : layers.target;
     $("control-note").hidden = layers.sources.length < 2;
-    if (layers.splits.length > 1) $("split-note").textContent = "Where whole blocks or countries are held out, a near neighbour no longer helps.";
+    if (layers.splits.length > 1) $("split-note").textContent = "Where whole blocks or countries are held out, near neighbours help less.";
     const all = layers.splits.flatMap((split) => Object.values(split.lines).flat());
     const known = all.map(([layer]) => layer).filter((layer) => layer !== null);
     const low = Math.max(-1, Math.min(0, ...all.map(([, r2]) => r2 ?? 0)) - 0.02);
