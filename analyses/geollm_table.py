@@ -16,9 +16,8 @@ cities, one truth is there offline: the logarithm of the population within 25 km
     the embedded model, LoRA      .02      .01
 
 The embedded model, 6 million weights that were never taught to rate, loses to every baseline but
-the mean, and fine-tuned on 400 places of each fold it still answers all but at random, at a loss of
-log 100: what its prompt tells of the neighbours, a ridge reads. Fine-tuning takes most of an hour
-on one core and is left out by `--finetuning none`.
+the mean; fine-tuned on 400 places of each fold it still answers all but at random. Fine-tuning
+takes most of an hour on one core and is left out by `--finetuning none`.
 
     python analyses/geollm_table.py --model toponym
 """
@@ -113,9 +112,8 @@ def geollm_table(
             )
             methods["fine-tuned"] = gi.geollm.Method(tuned, prompts["prompt"])
         found = gi.geollm.compare(table, truth, methods, cv=cv, out=own, seed=seed)
-        shown = found.scores.drop(
-            columns=[c for c in found.scores if c[1].endswith(("low", "high"))]
-        )
+        ends = [c for c in found.scores if c[1].endswith(("low", "high"))]
+        shown = found.scores.drop(columns=ends)
         print(f"{task}: {len(table)} places\n{shown.round(3).to_string()}\n")
         r2 = found.scores.xs("pearson_r2", axis=1, level="score")
         rows |= {(task, split): r2[split] for split in r2}

@@ -39,7 +39,7 @@
     const least = Atlas.data.overview.counts.q;
     return make("section", {}, make("h2", {}, "Is it more than chance?"),
       make("p", { class: "note" }, "Moran’s I is ", make("b", {}, fixed(f.I[row], 3)), "."),
-      Atlas.plainTable(["permuted", "I by chance", "z", "p", "q", `q ≤ ${least}`], rows.map((each) => make("tr", {},
+      Atlas.plainTable(["null", "I by chance", "z", "p", "q", `q ≤ ${least}`], rows.map((each) => make("tr", {},
         make("th", { scope: "row", class: "words" }, said(each.name)), make("td", {}, fixed(each.expected, 3)), make("td", {}, fixed(each.z, 1)), make("td", {}, small(each.p)), make("td", {}, small(each.q)),
         make("td", {}, each.q === null ? "not tested" : each.q <= least ? "yes" : "no"))), [0]));
   }
