@@ -68,6 +68,16 @@ def test_moran_within_regions_and_a_distance(mapped, tmp_path, capsys):
     assert (table["q"] <= 0.05).tolist() == [False, True, False, False]
 
 
+def test_places_without_a_region_are_counted(mapped, tmp_path, capsys):
+    districts = np.resize(np.array(["north", "south", "", "north"], object), mapped.n_obs)
+    mapped.obs["district"] = districts
+    mapped.write_h5ad(tmp_path / "run" / "features.h5ad")
+    cli.main(["moran", "run/features.h5ad", "--within=district", "--permutations=9"])
+    without = (districts == "").sum()
+    said = f"{without} of {mapped.n_obs} places have no district: permuted among themselves"
+    assert said in capsys.readouterr().out.splitlines()
+
+
 def test_moran_over_the_whole_map(mapped, tmp_path, capsys):
     cli.main(["moran", "run/features.h5ad", "--min-active=5"])
     table = gi.spatial.moran(mapped, gi.spatial.knn(mapped, k=8), min_active=5)

@@ -79,6 +79,9 @@ def map_features(
     for reason, count in table["reason"].value_counts().items():
         print(f"{count} not tested: {reason}")
     print(f"null: {table.attrs['null']}" + (f", by {within}" if within else ""))
+    without = 0 if within is None else spatial.region_of(encoded, within).isna().sum()
+    if without:
+        print(f"{without} of {encoded.n_obs} places have no {within}: permuted among themselves")
     tested = table["q"].notna()
     curve = (table.loc[tested, "permutations"] == 0).sum()
     print(f"p rests on the Pearson III curve for {curve}, on permutations for", end=" ")
