@@ -9,7 +9,8 @@ permutations takes one variable; it is timed on some and its time multiplied. sc
 has no test and no p-value: beside it stands ours with `permutations=0`. Each way is a process of
 its own; memory is the peak above what it holds before. Then local Moran's I with 999 permutations,
 by esda's `Moran_Local` too.
-What was timed is kept in run/spatial and not timed again. Writes benchmarks/results/spatial.md.
+What was timed is kept in run/spatial and not timed again, whatever the code is then: delete it to
+time anew. Writes benchmarks/results/spatial.md.
 
     pip install scanpy
     python benchmarks/spatial.py
