@@ -12,7 +12,7 @@ from geointerp.spatial.neighbors import Neighbors
 from geointerp.spatial.packing import Packed
 from geointerp.spatial.table import BLOCK_ENTRIES
 
-_ABREAST = 128  # numbers that go through the graph together: features, or few under some shuffles
+_ABREAST = 256  # numbers that go through the graph together: features, or few under some shuffles
 
 
 class Shuffled:
@@ -61,12 +61,12 @@ class Sparse(Shuffled):
 
     def __init__(self, packed: Packed, mine: NDArray[np.intp], neighbors: Neighbors) -> None:
         super().__init__(packed, mine, neighbors)
-        spans = [packed.span(f) for f in mine]
-        starts = np.concatenate([[0], np.cumsum([s.stop - s.start for s in spans])])
-        slots = np.concatenate([packed.slots[s] for s in spans])
-        values = np.concatenate([packed.values[s] for s in spans])
-        self._features = (starts, slots, values)
-        self.slots = np.unique(slots)
+        chosen, read = np.zeros(len(packed.observed), bool), np.zeros(neighbors.n, bool)
+        chosen[mine] = True
+        some = packed.only(chosen)
+        self._features = (some.starts, some.slots, some.values)
+        read[some.slots] = True
+        self.slots = np.flatnonzero(read).astype(np.int32)
 
     def cross(self, orders: NDArray[np.int32]) -> NDArray[np.float64]:
         """Each feature by itself."""

@@ -70,16 +70,15 @@ def over_columns(
     value, expected, z, p = np.full((4, width), np.nan)
     n_active, permutations = np.zeros((2, width), dtype=np.int64)
     reasons: list[str | None] = [None] * width
-    start = 0
+    stop = 0
     for block in columns(table.matrix):
-        kept = []
-        for j, (rows, values) in enumerate(block, start):
-            n_active[j] = len(rows)
-            reasons[j] = statistic.undefined(values, neighbors.n)
-            if reasons[j] is None:
-                kept.append(j)
+        start, stop = stop, stop + len(block)
+        n_active[start:stop] = [len(rows) for rows, _ in block]
+        reasons[start:stop] = [statistic.undefined(values, neighbors.n) for _, values in block]
+        kept = [j for j in range(start, stop) if reasons[j] is None]
         if kept:
             packed, sample = pack([block[j - start] for j in kept], statistic, neighbors, null)
+            del block  # its memory is for what is shuffled
             value[kept] = packed.value
             moments, curve = None, np.full(len(kept), np.nan)
             if known is not None:
@@ -92,7 +91,7 @@ def over_columns(
                 some = None if moments is None else moments.only(enough)
                 found = infer(packed.only(enough), neighbors, null, some, curve[enough], chosen)
                 expected[tested], z[tested], p[tested], permutations[tested] = found
-        start += len(block)
+            del packed  # and for the next block
     for j in range(width):
         if reasons[j] is None and n_active[j] < chosen.min_active:
             reasons[j] = f"It fires on fewer than {chosen.min_active} places."
