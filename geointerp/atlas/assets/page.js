@@ -12,7 +12,7 @@
         + mass.toPrecision(2) + ". Such a map shows no knowledge.";
     }
     if (task) fill($("ratings-title"), "How the model rates places: ", said(task));
-    const low = Math.min(...value), high = Math.max(...value), order = [...value.keys()].sort((a, b) => value[b] - value[a]);
+    const order = [...value.keys()].sort((a, b) => value[b] - value[a]), high = value[order[0]], low = value[order.at(-1)];
     const canvas = Atlas.mapCanvas(Atlas.filling, `${Atlas.titled(Atlas.filling)} of ${atPlaces(at.length)} by rating, from ${low} to ${high}`);
     Atlas.valueMap(canvas, Atlas.filling, at, Float64Array.from(value), low, high, "rating");
     fill($("ratings-map"), canvas);
