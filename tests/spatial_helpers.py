@@ -1,12 +1,18 @@
 """Places and graphs that the tests of spatial share."""
 
+from itertools import pairwise
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import shapely
 from libpysal.graph import Graph
 from scipy import sparse
 
 import geointerp as gi
+
+EARTH_KM = gi.sphere.EARTH_RADIUS_KM
+WHERE = ["sphere", "date line", "north pole", "south pole", "one street", "antipodes"]
 
 
 def places_at(lon, lat, index=None, crs="EPSG:4326"):
@@ -131,3 +137,66 @@ def p_by_hand(observed, drawn, alternative):
     less = (1 + (drawn <= observed + 1e-9).sum()) / (1 + len(drawn))
     both = min(1, 2 * min(greater, less))
     return {"greater": greater, "less": less, "two-sided": both}[alternative]
+
+
+def places_of(where, n, seed):
+    """Places all over the sphere, or where something might go wrong."""
+    rng = np.random.default_rng(seed)
+    lon, lat = rng.uniform(-180, 180, n), np.degrees(np.arcsin(rng.uniform(-1, 1, n)))
+    if where == "date line":
+        lon, lat = 180 - np.abs(rng.normal(0, 2, n)) * rng.choice([1, -1], n), lat / 10
+        lon = (lon + 180) % 360 - 180
+    elif where == "north pole":
+        lat = 90 - rng.uniform(0, 3, n)
+    elif where == "south pole":
+        lat = -90 + rng.uniform(0, 3, n)
+    elif where == "one street":
+        lon, lat = 12 + rng.uniform(0, 1e-3, n), 60 + rng.uniform(0, 1e-3, n)
+    elif where == "one metre":
+        lon, lat = rng.uniform(0, 1e-5, (2, n))
+    elif where == "antipodes":
+        side = rng.choice([0, 1], n)
+        lon, lat = 30 - 180 * side + rng.normal(0, 1, n), (1 - 2 * side) * (20 + lat / 90)
+    return places_at(lon, lat, index=rng.permutation(n) + 1000)
+
+
+def far_apart(places):
+    """Kilometres between all places, shape (n, n), by the haversine."""
+    lon, lat = gi.places.lon_lat(places)
+    return gi.sphere.distance_km(lon=lon[:, None], lat=lat[:, None], to_lon=lon, to_lat=lat)
+
+
+def dense(graph, places):
+    """Weights as an array, in the order of the places, whatever the graph's own order."""
+    wide = np.zeros((len(places), len(places)))
+    focal, neighbor = (places.index.get_indexer(ids) for ids in graph.index_pairs)
+    wide[focal, neighbor] = graph.adjacency.to_numpy()
+    return wide
+
+
+def check_form(graph, places):
+    """What every graph of ours promises."""
+    assert isinstance(graph, Graph)
+    assert list(graph.unique_ids) == list(places.index)
+    wide = dense(graph, places)
+    np.testing.assert_array_equal(graph.sparse.toarray(), wide)  # libpysal's own reading
+    assert not wide.diagonal().any()
+    alone = places.index[~wide.any(axis=1)]
+    assert list(graph.isolates) == list(alone)
+    assert np.count_nonzero(wide) + len(alone) == len(graph.adjacency)  # no zeros but those
+    return wide
+
+
+def squares(lons, lats, crs="EPSG:4326", index=None):
+    shapes = [
+        shapely.box(west, south, east, north)
+        for south, north in pairwise(lats)
+        for west, east in pairwise(lons)
+    ]
+    return gpd.GeoDataFrame(geometry=shapes, crs=crs, index=index)
+
+
+def ring(n):
+    """Each place looks at the next two on either side."""
+    weights = sum(np.roll(np.eye(n), step, axis=1) for step in (-2, -1, 1, 2))
+    return Graph.from_sparse(sparse.csr_array(weights), ids=np.arange(n)), weights

@@ -1,185 +1,28 @@
-import base64
-import hashlib
-import html
 import json
-import re
-from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import anndata
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from atlas_helpers import (
+    FEATURES,
+    FIGURES,
+    everything,
+    make_features,
+    make_report,
+    make_table,
+    of_block,
+    read,
+    unpacked,
+    written,
+)
 from scipy import sparse
 
 import geointerp as gi
 from geointerp import plot
-from geointerp.atlas import folders, packing, pages, payloads, places
+from geointerp.atlas import packing, places
 from geointerp.errors import InputError
-
-HOSTILE = [
-    "<script>alert(1)</script>",
-    "</script><img src=x onerror=alert(1)>",
-    "<img src=x onerror=\"document.title='HACKED'\">",
-    "{{script}} {{data}}",
-    "<!--<script>",
-    'O\'Brien & "Söhne" \u2028\u2029 \\u003c',
-    "NA",
-    "東京",
-]
-FEATURES = ["0", "1", '"><svg onload=document.title="HACKED">', "it's", "4", "5", "6", "7"]
-FIGURES = {
-    "sparse autoencoder": {"held-out explained_variance": 0.81234, "l0": 15.875, "latents": 1024},
-    "GeoLLM <b>": {"  Spearman": -0.2134, "missing": float("nan"), "task": "Population & more"},
-}
-
-
-def make_features(n=60, seed=0):
-    rng = np.random.default_rng(seed)
-    lon, lat = gi.sphere.lon_lat(rng.standard_normal((n, 3)))
-    matrix = sparse.random(n, len(FEATURES), 0.4, format="lil", dtype=np.float32, rng=rng)
-    matrix[0, :] = 5  # the hostile names fire everything most
-    matrix[1, :] = 4
-    matrix[2, :] = 3
-    names = HOSTILE + [f"place {i}" for i in range(n - len(HOSTILE))]
-    obs = pd.DataFrame(
-        {"name": names, "country": ["BR", "XX", None, "CA"] * (n // 4)},
-        index=[str(1000 + i) for i in range(n)],
-    )
-    return anndata.AnnData(
-        matrix.tocsr(),
-        obs=obs,
-        var=pd.DataFrame(index=FEATURES),
-        obsm={"spatial": np.column_stack([lon, lat])},
-        uns={"activations": {"model": "/somewhere/else/toponym", "template": "<i>{name}</i>"}},
-    )
-
-
-def make_table(feats):
-    """Strongest first: 4, it's, 0, the hostile one; the others don't count."""
-    rows = {
-        "0": (0.5, 0.01, None),
-        "1": (0.9, 0.05004, None),
-        FEATURES[2]: (0.29, 0.05, None),
-        "it's": (0.6, 0.001, None),
-        "4": (0.8, 0.02, None),
-        "5": (0.95, np.nan, "It fires on 3 places, fewer than 10."),
-        "6": (np.nan, np.nan, "It is constant: its value is the same at every place."),
-        "7": (-0.1, 1.0, None),
-    }
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["I", "q", "reason"])
-    table["reason"] = table["reason"].astype("string")
-    table["p"], table["z"], table["expected_I"] = table["q"] / 2, table["I"] * 100, -0.01
-    table["n_active"] = np.diff(feats.X.tocsc().indptr)
-    return table
-
-
-def make_report(feats, names=True):
-    rows = [("model", "random", 0, 0.5, 900.0), ("model", "random", 1, 0.8912, 412.4)]
-    rows += [("model", "country", 0, 0.3, 2000.0), ("model", "country", 1, 0.25, 2100.0)]
-    rows += [
-        ("untrained", s, k, 0.02 + k / 10, 5000.0) for s in ("random", "country") for k in (0, 1)
-    ]
-    rows += [("bag of tokens", s, None, 0.43, 3000.0) for s in ("random", "country")]
-    table = pd.DataFrame(rows, columns=["source", "split", "layer", "r2", "median_km"])
-    table["layer"] = table["layer"].astype("Int64")
-    lon, lat = feats.obsm["spatial"].T
-    predictions = pd.DataFrame(
-        {
-            "name": feats.obs["name"].to_numpy(),
-            "lon": lon,
-            "lat": lat,
-            "predicted_lon": -lon,
-            "predicted_lat": lat,
-            "error_km": gi.sphere.distance_km(lon=lon, lat=lat, to_lon=-lon, to_lat=lat),
-        },
-        index=feats.obs_names.astype(int) if names else range(len(lon)),
-    )
-    return gi.probes.Report(table, predictions, "coordinates")
-
-
-class Parsed(HTMLParser):
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.inside, self.open = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag in ("script", "style", "title"):
-            self.open.append((tag, dict(attrs)))
-            self.inside.append([tag, dict(attrs), ""])
-
-    def handle_endtag(self, tag):
-        if self.open and self.open[-1][0] == tag:
-            self.open.pop()
-
-    def handle_data(self, data):
-        if self.open:
-            self.inside[-1][2] += data
-
-
-CALL = re.compile(r'geointerpAtlas\("([a-z0-9-]+)",("(?:[^"\\]|\\.)*")\);\n', re.ASCII)
-
-
-def payload(path):
-    """What a file of data gives the page, if it is one call with texts and nothing else."""
-    text = path.read_bytes().decode("ascii")
-    called = CALL.fullmatch(text)
-    assert called, path
-    assert called[1] == path.stem
-    return json.loads(json.loads(called[2]))
-
-
-def read(folder):
-    """All data of an atlas, by the names of its files."""
-    return {path.stem: payload(path) for path in (folder / "data").iterdir()}
-
-
-def page_of(folder):
-    text = (folder / "index.html").read_text("utf-8")
-    return text, Parsed(text)
-
-
-def unpacked(packed, at=0):
-    """Readers of what packing.py writes, from a place in the bytes on."""
-    data, at = base64.b64decode(packed), [at]
-
-    def number():
-        value = shift = 0
-        while True:
-            byte = data[at[0]]
-            at[0] += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    def rising(n):
-        return np.cumsum([number() for _ in range(n)]).astype(int)
-
-    def values(n, low, high):
-        shares = np.frombuffer(data, "<u2", n, at[0]) / packing.LEVELS
-        at[0] += 2 * n
-        return low + shares * (high - low)
-
-    def singles(n):
-        return np.frombuffer(data, "<f4", n, at[0])
-
-    return number, rising, values, singles
-
-
-def of_block(block, k, n_places):
-    """A feature of a file: its values everywhere, and its clusters."""
-    _, rising, values, _ = unpacked(block["bytes"], block["at"][k])
-    at = rising(block["n"][k])
-    dense = np.zeros(n_places)
-    dense[at] = values(block["n"][k], block["low"][k], block["high"][k])
-    counts = block["clusters"][k]
-    found = counts if not isinstance(counts, list) else [rising(n).tolist() for n in counts]
-    return dense, found
 
 
 @pytest.fixture(scope="module")
@@ -188,111 +31,8 @@ def feats():
 
 
 @pytest.fixture(scope="module")
-def folder(feats, tmp_path_factory):
-    out = tmp_path_factory.mktemp("run") / "atlas"
-    ratings = pd.DataFrame({"rating": [1.5, np.nan, 7.0]}, index=[1002, 1003, 1005])
-    ratings["mass"] = [0.01, 0.5, 0.02]
-    ratings.attrs["task"] = "Population </script>"
-    made = gi.atlas.write(
-        feats,
-        make_table(feats).iloc[::-1],
-        out=out,
-        report=make_report(feats),
-        figures=FIGURES,
-        ratings=ratings,
-    )
-    assert made == out
-    return out
-
-
-# ------------------------------------------------------------------------------- safe files
-
-
-def test_nothing_comes_from_outside(folder):
-    assert {path.name for path in folder.iterdir()} == {
-        "index.html",
-        "data",
-        "card.json",
-        "card.md",
-    }
-    text, page = page_of(folder)
-    for tag, attrs in page.tags:
-        assert tag not in ("link", "img", "iframe", "object", "embed", "base", "source", "video")
-        for name, value in attrs.items():
-            assert name not in ("src", "srcset", "action", "data", "background", "style")
-            assert not name.startswith("on")
-            assert name != "href" or value.startswith("#")
-    assert "@import" not in text
-    assert "url(" not in text
-    assert not re.search(r"\b(fetch|XMLHttpRequest|import)\s*\(|innerHTML|outerHTML|eval\(", text)
-    # the only address in the file is the name of SVG
-    assert set(re.findall(r"https?://[^\s\"'<]*", text)) == {"http://www.w3.org/2000/svg"}
-
-
-def test_policy_lets_only_the_folders_own_scripts_and_style_run(folder):
-    _, page = page_of(folder)
-    policy = next(a["content"] for t, a in page.tags if a.get("http-equiv"))
-    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
-    assert rules["default-src"] == "'none'"
-    assert rules["base-uri"] == rules["form-action"] == "'none'"
-    for rule, tag, more in (("script-src", "script", " 'self'"), ("style-src", "style", "")):
-        (body,) = [body for t, _, body in page.inside if t == tag]
-        digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
-        assert rules[rule] == f"'sha256-{digest}'{more}"
-    assert set(rules) == {"default-src", "base-uri", "form-action", "script-src", "style-src"}
-
-
-def test_hostile_text_stays_in_the_data_and_comes_back_exactly(folder, feats):
-    text, page = page_of(folder)
-    data = read(folder)  # which checks that each file is one call with two texts
-    assert [tag for tag, _ in page.tags].count("script") == 1
-    assert data["places"]["name"] == list(feats.obs["name"])
-    assert data["features"]["id"] == FEATURES
-    for word in ("alert(1)", "HACKED", "onerror", "onload", "東京", "Brien"):
-        assert word not in text
-    for path in (folder / "data").iterdir():
-        assert not set(path.read_text("ascii")) & set("<>&")
-
-
-@settings(max_examples=200)
-@given(st.text(st.characters(exclude_categories=[])))
-def test_a_payload_is_one_call_with_texts_whatever_it_holds(tmp_path_factory, text):
-    folder = tmp_path_factory.getbasetemp()
-    payloads.save(folder, "any", {text: [text]})
-    assert payload(folder / "any.js") == {text: [text]}
-    assert not set((folder / "any.js").read_text("ascii")) & set("<>&")
-
-
-def test_a_title_of_ones_own_is_text(feats, tmp_path):
-    title = "</title><script>alert(1)</script> & {{script}}"
-    gi.atlas.write(feats, make_table(feats), out=tmp_path / "a", title=title)
-    text, page = page_of(tmp_path / "a")
-    assert read(tmp_path / "a")["overview"]["title"] == title
-    assert html.escape(title) in text
-    assert [tag for tag, _ in page.tags].count("script") == 1
-    assert next(body for tag, _, body in page.inside if tag == "title") == title
-
-
-# ------------------------------------------------------------------------------- packing
-
-
-@given(st.lists(st.integers(0, 2**35 - 1), max_size=50))
-def test_varints_come_back(numbers):
-    packed = base64.b64encode(packing.varints(np.array(numbers, dtype=np.int64)))
-    number, *_ = unpacked(packed)
-    assert [number() for _ in numbers] == numbers
-    assert packing.varints(np.array([0, 127, 128, 300])) == b"\x00\x7f\x80\x01\xac\x02"
-
-
-@given(st.lists(st.floats(-1e6, 1e6), max_size=50))
-def test_values_come_back_within_half_a_step(numbers):
-    given_ = np.array(numbers, dtype=float)
-    low, high, packed = packing.quantised(given_)
-    _, _, values, _ = unpacked(base64.b64encode(packed))
-    step = (high - low) / packing.LEVELS
-    np.testing.assert_allclose(
-        values(len(given_), low, high), given_, atol=0.5001 * step, rtol=1e-12
-    )
+def folder(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("run") / "atlas")
 
 
 # ------------------------------------------------------------------------------------- contents
@@ -733,87 +473,6 @@ def test_a_large_run_is_a_modest_file(tmp_path):
     assert opening + (tmp_path / "a" / "index.html").stat().st_size < 2.5e6
     assert max(size for name, size in sizes.items() if name.startswith("features-")) < 1e5
     assert sum(sizes.values()) < 5e6
-
-
-# ------------------------------------------------------------------------------- whole or not
-
-
-def everything(folder):
-    return {
-        str(p.relative_to(folder)): p.read_bytes() if p.is_file() else None
-        for p in sorted(folder.rglob("*"))
-    }
-
-
-@pytest.mark.parametrize(
-    "files",
-    [
-        {"results.csv": "a,b\n"},
-        {"index.html": "<p>my homepage</p>"},
-        {"card.json": '{"made by": {"function": "geointerp.saes.train"}}', "index.html": ""},
-        {"card.json": "[not json", "index.html": ""},
-        {"card.json": "[1]", "index.html": ""},
-    ],
-)
-def test_another_run_is_refused_and_left_alone(feats, tmp_path, files):
-    out = tmp_path / "out"
-    out.mkdir()
-    for name, text in files.items():
-        (out / name).write_text(text)
-    before = everything(tmp_path)
-    with pytest.raises(InputError, match="other than an atlas"):
-        gi.atlas.write(feats, make_table(feats), out=out)
-    assert everything(tmp_path) == before
-
-
-def test_an_atlas_is_replaced_unless_something_lies_beside_it(feats, tmp_path):
-    out = tmp_path / "deep" / "atlas"
-    gi.atlas.write(feats, make_table(feats), out=out, title="first")
-    gi.atlas.write(feats, make_table(feats), out=out, title="second")
-    assert read(out)["overview"]["title"] == "second"
-    assert [path.name for path in out.parent.iterdir()] == ["atlas"]
-    for path in ("notes.txt", "data/Notes.js"):
-        (out / path).write_text("mine")
-        before = everything(tmp_path)
-        with pytest.raises(InputError, match=f"{path}, which would be lost"):
-            gi.atlas.write(feats, make_table(feats), out=out, title="third")
-        assert everything(tmp_path) == before
-        (out / path).unlink()
-    (out / "notes.txt").write_text("mine")
-    before = everything(tmp_path)
-    with pytest.raises(InputError, match="is a file"):
-        gi.atlas.write(feats, make_table(feats), out=out / "notes.txt")
-    assert everything(tmp_path) == before
-
-
-def test_an_empty_folder_is_filled(feats, tmp_path):
-    gi.atlas.write(feats, make_table(feats), out=tmp_path)
-    assert read(tmp_path)["features"]["id"] == FEATURES
-
-
-@pytest.mark.parametrize("breaks", ["cards.write", "os.replace"])
-def test_a_failure_midway_leaves_the_former_atlas(feats, tmp_path, monkeypatch, breaks):
-    out = tmp_path / "atlas"
-    gi.atlas.write(feats, make_table(feats), out=out, title="first")
-    before = everything(tmp_path)
-    real = folders.os.replace
-
-    def fail(*arguments):
-        if breaks == "os.replace" and ".partial" not in str(arguments[0]):
-            return real(*arguments)
-        raise OSError("no space left on device")
-
-    where = pages.card_files if "cards" in breaks else folders.os
-    monkeypatch.setattr(where, breaks.split(".")[1], fail)
-    with pytest.raises(OSError, match="no space"):
-        gi.atlas.write(feats, make_table(feats), out=out, title="second")
-    assert everything(tmp_path) == before
-
-
-def test_the_same_input_gives_the_same_bytes(feats, tmp_path):
-    for name in "ab":
-        gi.atlas.write(feats, make_table(feats), out=tmp_path / name, report=make_report(feats))
-    assert everything(tmp_path / "a") == everything(tmp_path / "b")
 
 
 def test_what_does_not_fit_together_is_said(feats, tmp_path):

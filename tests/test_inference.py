@@ -1,10 +1,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from libpysal.graph import Graph
-from scipy import sparse
-from scipy.stats import norm
-from scipy.stats import pearson3 as curve_of
 from spatial_helpers import (
     bivariate_by_hand,
     geary_by_hand,
@@ -12,6 +8,7 @@ from spatial_helpers import (
     joins_by_hand,
     moran_by_hand,
     p_by_hand,
+    ring,
     scattered,
     shuffles,
     sparse_features,
@@ -20,7 +17,6 @@ from spatial_helpers import (
 
 from geointerp.spatial import (
     bivariate_moran,
-    curve,
     geary,
     getis_ord,
     join_counts,
@@ -31,7 +27,6 @@ from geointerp.spatial import (
     tails,
 )
 from geointerp.spatial import table as tables
-from geointerp.spatial.moments import Moments
 
 
 def with_a_slope(features, graph, **how):
@@ -61,128 +56,11 @@ def world():
     return places, knn(places)
 
 
-def ring(n):
-    """Each place looks at the next two on either side."""
-    weights = sum(np.roll(np.eye(n), step, axis=1) for step in (-2, -1, 1, 2))
-    return Graph.from_sparse(sparse.csr_array(weights), ids=np.arange(n)), weights
-
-
 def patch(places, size, values):
     """A feature that fires around one place only."""
     x = np.zeros(len(places))
     x[np.argsort((places.geometry.x**2 + places.geometry.y**2).to_numpy())[:size]] = values
     return x
-
-
-# ------------------------------------------------------------------------------- curves
-
-
-@pytest.mark.parametrize("alternative", ["greater", "less", "two-sided"])
-def test_pearson3_is_that_of_scipy(alternative):
-    z, skewness = (grid.ravel() for grid in np.meshgrid(np.linspace(-6, 12, 61), [2, 0.7, 0.05]))
-    z, skewness = np.concatenate([z, -z]), np.concatenate([skewness, -skewness])
-    above, below = curve_of.sf(z, skewness), curve_of.cdf(z, skewness)
-    expected = {
-        "greater": above,
-        "less": below,
-        "two-sided": np.minimum(1, 2 * np.minimum(above, below)),
-    }[alternative]
-    found = tails.pearson3(z, skewness, alternative)
-    np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-300)
-    assert (found[np.abs(z) < 3] > 0).any()
-
-
-def test_pearson3_without_a_skew_is_the_normal_distribution():
-    z = np.linspace(-30, 30, 241)
-    for skewness in (0.0, 1e-10, -1e-10):
-        skew = np.full(241, skewness)
-        np.testing.assert_allclose(tails.pearson3(z, skew, "greater"), norm.sf(z), rtol=1e-5)
-        np.testing.assert_allclose(tails.pearson3(z, skew, "less"), norm.cdf(z), rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("skewness", "z", "side", "expected"),
-    [
-        # the density integrated with 40 digits; SciPy gives 4.5e-10 for the sixth
-        (0.01, 6, "greater", 1.4019022201122493e-09),
-        (0.01, -12, "less", 8.706416709342086e-35),
-        (0.001, -6, "less", 9.516967803091505e-10),
-        (0.001, 12, "greater", 2.3662458660281948e-33),
-        (0.001, 0.5, "greater", 0.30849353101862653),
-        (0.0001, -6, "less", 9.830489421282872e-10),
-        (-0.0001, 6, "greater", 9.830489421282872e-10),
-        (-0.01, 12, "greater", 8.706416709342086e-35),
-    ],
-)
-def test_pearson3_far_out_where_the_skew_is_small(skewness, z, side, expected):
-    found = tails.pearson3(np.array([float(z)]), np.array([skewness]), side)
-    np.testing.assert_allclose(found, expected, rtol=1e-8)
-
-
-@pytest.mark.parametrize("skewness", [0.02, -0.02])
-def test_both_ways_to_pearson3_meet(skewness):
-    z = np.linspace(-7, 7, 57)
-    for side in ("greater", "less"):
-        one, other = (
-            tails.pearson3(z, np.full(57, skewness * f), side) for f in (1 - 1e-9, 1 + 1e-9)
-        )
-        np.testing.assert_allclose(one, other, rtol=1e-6)
-
-
-def test_the_curve_ends_where_it_ends():
-    # of a skewness of 2 it is the exponential distribution, which begins one deviation down
-    z = np.array([-1.5, -1.0, 0.0, 2.0])
-    skew = np.full(4, 2.0)
-    beyond = [1, 1, np.exp(-1), np.exp(-3)]
-    np.testing.assert_allclose(tails.pearson3(z, skew, "greater"), beyond, rtol=1e-12)
-    np.testing.assert_allclose(tails.pearson3(-z, -skew, "less"), beyond, rtol=1e-12)
-    # no p is 0, beyond the end neither
-    assert 0 < tails.pearson3(z, skew, "less")[0] < 1e-300
-
-
-def test_the_curve_is_used_where_the_fourth_moment_is_its_own():
-    skewness = np.array([0, 0, 0, 1, 1, 1, 1, np.nan, 0])
-    kurtosis = np.array([0, 0.015, -0.03, 1.5, 1.59, 1.41, 1.61, 1, np.nan])
-    moments = Moments(skewness, skewness, skewness, kurtosis)
-    expected = [True, True, False, True, True, True, False, False, False]
-    z = np.full(9, 3.0)
-    assert tails.follows_pearson3(z, moments, "greater").tolist() == expected
-
-
-def test_the_curve_is_used_in_tails_that_are_not_too_skew():
-    skewness = np.array([0.9, 1.1, -0.4, -0.4, -0.6, 0.4, -0.9, -0.9])
-    z = np.array([3.0, 3.0, 2.0, 2.6, 1.0, -2.0, -3.0, 3.0])
-    moments = Moments(skewness, skewness, skewness, 1.5 * skewness**2)
-    upper = [True, False, True, False, False, True, False, False]
-    assert tails.follows_pearson3(z, moments, "greater").tolist() == upper
-    lower = moments._replace(skewness=-skewness)
-    assert tails.follows_pearson3(-z, lower, "less").tolist() == upper
-    # two-sided, the tail is the one that z is in
-    both = [True, False, True, False, False, True, True, False]
-    assert tails.follows_pearson3(z, moments, "two-sided").tolist() == both
-
-
-@pytest.mark.parametrize("alternative", ["greater", "less", "two-sided"])
-def test_p_of_the_curve_has_the_exact_moments(world, alternative):
-    from geointerp.spatial.neighbors import read_graph
-    from geointerp.spatial.statistics import GEARY, GETIS_ORD, MORAN
-    from geointerp.spatial.table import columns, read_features
-    from geointerp.spatial.testing import exact_moments
-
-    _, graph = world
-    x = np.random.default_rng(0).uniform(0.5, 1.5, size=(300, 40))
-    x *= np.random.default_rng(1).uniform(size=x.shape) < 0.7
-    neighbors = read_graph(graph, read_features(x))
-    null = nulls.Null(neighbors.site, 0)
-    for statistic, function in ((MORAN, moran), (GEARY, geary), (GETIS_ORD, getis_ord)):
-        (block,) = columns(x)
-        _, sample = packing.pack(block, statistic, neighbors, null)
-        skewness = exact_moments(statistic, neighbors)(sample).skewness
-        table = function(x, graph, permutations=0, alternative=alternative)
-        expected = tails.pearson3(table["z"].to_numpy(), skewness, alternative)
-        used = table["p"].notna()
-        assert used.sum() > 20
-        np.testing.assert_allclose(table["p"][used], expected[used], rtol=1e-9)
 
 
 # --------------------------------------------------------------------------- the stages
@@ -312,213 +190,6 @@ def test_without_permutations_only_the_curve_gives_p(world):
     assert found["permutations"][0] == 0
     assert 0 < found["p"][0] < 1e-6
     pd.testing.assert_series_equal(found["p"], moran(smooth, graph, permutations=0)["p"])
-
-
-@pytest.fixture
-def lenient(monkeypatch):
-    """Any moments will do for a curve."""
-    monkeypatch.setattr(tails, "CURVE_TOLERANCE", (100.0, 100.0))
-    monkeypatch.setattr(tails, "LONG_TAIL", 100.0)
-    monkeypatch.setattr(tails, "SHORT_TAIL", 100.0)
-
-
-@pytest.mark.usefixtures("lenient")
-def test_few_joins_forbid_the_curve(world):
-    # of the graph's 1,382 pairs 7.4 are expected to fire with 22 active places, 8.1 with 23
-    _, graph = world
-    for active, at_all in ((22, False), (23, True)):
-        features = sparse_features(300, 20, active, 1)
-        assert moran(features, graph, permutations=0)["p"].notna().any() == at_all
-
-
-@pytest.mark.usefixtures("lenient")
-def test_few_places_forbid_the_curve():
-    # of nine there are 362,880 permutations, and a curve has no end
-    for n, at_all in ((9, False), (10, True)):
-        features = np.random.default_rng(0).uniform(1, 2, size=(n, 20))
-        table = moran(features, ring(n)[0], permutations=0, min_active=5)
-        assert table["p"].notna().any() == at_all
-
-
-@pytest.mark.usefixtures("lenient")
-@pytest.mark.parametrize("kind", ["moran", "geary", "getis_ord"])
-def test_equal_values_forbid_the_curve(world, kind):
-    _, graph = world
-    binary = (sparse_features(300, 20, 100, 1) > 0).astype(float)
-    almost = binary * np.random.default_rng(3).uniform(1, 1.001, size=binary.shape)
-    nearly = binary * np.random.default_rng(3).uniform(1 - 1e-6, 1 + 1e-6, size=binary.shape)
-    found = [ALL[kind](x, graph, permutations=0) for x in (binary, nearly, almost)]
-    np.testing.assert_allclose(found[0]["z"], found[2]["z"], atol=0.05)
-    assert [table["p"].notna().any() for table in found] == [False, False, True]
-
-
-# ------------------------------------------------------------------------------ far out
-
-
-def only(value):
-    return np.array([float(value)])
-
-
-def moments_of(skewness=0.0, excess=0.0):
-    """Of a distribution whose kurtosis is above the curve's."""
-    return Moments(only(0), only(1), only(skewness), only(1.5 * skewness**2 + excess))
-
-
-def last_z(z, moments, side=1, added=()):
-    return curve.furthest(only(z), moments, only(side), added)[0]
-
-
-def test_a_normal_tail_is_trusted_all_the_way():
-    assert last_z(38, moments_of()) == 38
-    assert last_z(4, moments_of(excess=-1.0)) == 4
-
-
-@pytest.mark.parametrize("side", [1, -1])
-def test_how_far_a_fourth_moment_lets_the_curve_go(side):
-    # 2 · 0.02 · z⁴ / 24 is log 1.5 at z = 3.95
-    end = (12 * np.log(1.5) / 0.02) ** 0.25
-    assert last_z(3.9, moments_of(excess=0.02), side) == 3.9
-    np.testing.assert_allclose(last_z(9, moments_of(excess=0.02), side), end, rtol=1e-9)
-
-
-@pytest.mark.parametrize("skewness", [0.05, 0.4, 0.9])
-def test_what_the_curve_has_beyond_the_fourth_cumulant(skewness):
-    # the (k)th cumulant of the curve is (k - 1)! (skewness / 2)ᵏ⁻²
-    z = 5.0
-    s = z / (1 + skewness * z / 2)
-    k = np.arange(5, 4000)
-    expected = (s**2 * (skewness * s / 2) ** (k - 2.0) / k).sum()
-    for side in (1, -1):
-        found = curve.left_out(only(z), moments_of(side * skewness), only(side), ())
-        np.testing.assert_allclose(found, expected, rtol=1e-9)
-
-
-def test_what_a_rare_jump_adds():
-    # one chance in a thousand of a jump by 2, and the four cumulants it has
-    jump = curve.Jumps(np.full((1, 1), 2.0), curve.law(np.ones(3), 3000))
-    k = [0.002, *[0.0] * 3]
-    draws = np.array([2.0, 0.0]), np.array([0.001, 0.999])
-    centred = draws[0] - k[0]
-    k[1], k[2], fourth = ((draws[1] * centred**r).sum() for r in (2, 3, 4))
-    k[3] = fourth - 3 * k[1] ** 2
-    for z in (1.0, 3.0, 4.5):
-        whole = np.log((draws[1] * np.exp(z * centred)).sum())
-        expected = whole - k[1] * z**2 / 2 - k[2] * z**3 / 6 - k[3] * z**4 / 24
-        found = curve.left_out(only(z), moments_of(), only(1), [jump])
-        np.testing.assert_allclose(found, expected, rtol=1e-8)
-        assert curve.left_out(only(z), moments_of(), only(-1), [jump]) == 0
-
-
-def test_weights_are_summed_up_by_few_numbers():
-    # the same where they are few; and where many are taken together for one, it is further out
-    found = curve.law(np.array([0.125, 0.25, 0.125]), 10)
-    np.testing.assert_allclose(found.numbers + 0.05, [0.125, 0.25, 0])
-    assert found.chances.tolist() == [0.2, 0.1, 0.7]
-    many = np.random.default_rng(0).normal(size=5000)
-    few = curve.law(many, 5000)
-    assert len(few.numbers) < 40
-    for s in (1.0, 3.0):
-        further = np.log((few.chances * np.exp(s * few.numbers)).sum() / np.exp(s * many).mean())
-        assert 0 < further < s * np.ptp(many) / 32
-
-
-@pytest.mark.parametrize("kind", ["moran", "geary", "getis_ord", "bivariate"])
-def test_jumps_are_what_moves_z(kind):
-    # of ten places the ten largest values are all, and from one order to another z moves by theirs
-    from geointerp.spatial import statistics
-    from geointerp.spatial.neighbors import read_graph
-    from geointerp.spatial.table import columns, read_features
-    from geointerp.spatial.testing import exact_moments
-
-    graph, _ = uneven_graph(10, 1, islands=1)
-    rng = np.random.default_rng(0)
-    x = rng.exponential(size=(10, 1))
-    lag = rng.normal(size=10)
-    lag -= lag.mean()
-    statistic = getattr(statistics, kind.upper() if kind != "bivariate" else "BIVARIATE_MORAN")
-    neighbors = read_graph(graph, read_features(x))
-    if kind == "bivariate":
-        nobody = {"indptr": np.zeros_like(neighbors.indptr), "other": neighbors.other[:0]}
-        neighbors = neighbors._replace(**nobody, weight=neighbors.weight[:0], degree=lag)
-        moments = Moments(only(0), only(0.01), only(0), only(0))
-    found = []
-    for values in (x, x[::-1], rng.permutation(x)):
-        (block,) = columns(values)
-        null = nulls.Null(neighbors.site, 0)
-        packed, sample = packing.pack(block, statistic, neighbors, null)
-        if kind != "bivariate":
-            moments = exact_moments(statistic, neighbors)(sample)
-        added = curve.jumps(statistic, packed, sample, neighbors, moments, np.arange(1))
-        rank = np.empty(10, dtype=int)
-        rank[neighbors.site] = np.argsort(np.argsort(values[:, 0]))
-        moved = 0.0
-        if kind != "bivariate":
-            size = np.zeros((10, 10))
-            size[np.triu_indices(10, 1)] = added.pop(0).sizes[:, 0]
-            both = neighbors.both.toarray()
-            moved += ((size + size.T)[rank][:, rank] * both).sum() / 2
-        if kind != "moran":
-            moved += added.pop(0).sizes[rank, 0] @ neighbors.degree
-        assert not added
-        found.append((moments.z(packed.value)[0], moved))
-    z, moved = np.array(found).T
-    assert np.abs(np.diff(z)).max() > 0.1
-    np.testing.assert_allclose(np.diff(moved), np.diff(z), rtol=1e-9, atol=1e-12)
-
-
-@pytest.fixture(scope="module")
-def giants():
-    """A feature that follows the latitude, but for two far-off places where it is very strong."""
-    places = scattered(10_000)
-    rng = np.random.default_rng(0)
-    x = np.empty((10_000, 1))
-    order = np.argsort(places.geometry.y.to_numpy() + 130 * rng.normal(size=10_000))
-    x[order, 0] = np.sort(rng.normal(size=10_000))
-    x[[0, np.argmax(np.abs(places.geometry.x - places.geometry.x.iloc[0]))]] = 20
-    return x, knn(places)
-
-
-def test_two_giants_get_no_p_that_their_meeting_decides(giants):
-    from geointerp.spatial.neighbors import read_graph
-    from geointerp.spatial.statistics import MORAN
-    from geointerp.spatial.table import columns, read_features
-    from geointerp.spatial.testing import exact_moments
-
-    x, graph = giants
-    found, plain = (
-        moran(v, graph, permutations=999, max_permutations=999) for v in (x, np.fmin(x, 4))
-    )
-    assert found["z"][0] > 15
-    assert plain["p"][0] < 1e-20
-    assert found["p"][0] > 1e-5
-    assert (found["permutations"][0], plain["permutations"][0]) == (0, 0)
-    neighbors = read_graph(graph, read_features(x))
-    (block,) = columns(x)
-    sample = packing.pack(block, MORAN, neighbors, nulls.Null(neighbors.site, 0))[1]
-    moments = exact_moments(MORAN, neighbors)(sample)
-    skewness = moments.skewness[0]
-    assert tails.follows_pearson3(only(6), moments, "greater")[0]
-    # how often the two are neighbours and z then reaches a level, beside what the others do
-    jumps = neighbors.weight * ((20 - x.mean()) / x.std()) ** 2 / neighbors.s0
-    jumps = jumps / np.sqrt(moments.variance[0])
-
-    def by_meeting(z):
-        return norm.sf(z - jumps).sum() / (10_000 * 9_999 / 2)
-
-    assert by_meeting(curve_of.isf(1e-6, skewness)) > 0.9e-6
-    assert by_meeting(curve_of.isf(1e-7, skewness)) > 1.5e-7
-    assert by_meeting(curve_of.isf(found["p"][0], skewness)) < 0.5 * found["p"][0]
-
-
-def test_where_the_curve_ends_permutations_are_asked_if_they_go_on(giants):
-    x, graph = giants
-    rows = [moran(x, graph, max_permutations=most).loc[0] for most in (999, 9_999)]
-    assert rows[0]["permutations"] == 0
-    assert 1e-4 < rows[0]["p"] < 1e-3
-    assert rows[1][["p", "permutations"]].tolist() == [1e-4, 9_999]
-    unknown = moran(x, graph, permutations=0).loc[0]
-    assert np.isnan(unknown["p"])
-    assert "Pearson III" in unknown["reason"]
 
 
 # -------------------------------------------------------------------------- calibration
@@ -719,21 +390,6 @@ def test_an_option_that_is_not_one_is_named():
     for function in (geary, getis_ord, join_counts):
         with pytest.raises(TypeError, match=r"no option 'permutation'; .* permutations, max_perm"):
             function(np.zeros((4, 1)), ring(6)[0], permutation=9)
-
-
-def test_pseudo_p_values():
-    at_least, at_most = np.array([0, 99, 40, 99]), np.array([99, 0, 70, 99])
-    count = np.full(4, 99)
-    assert tails.pseudo(at_least, at_most, count, "greater").tolist() == [0.01, 1, 0.41, 1]
-    assert tails.pseudo(at_least, at_most, count, "less").tolist() == [1, 0.01, 0.71, 1]
-    assert tails.pseudo(at_least, at_most, count, "two-sided").tolist() == [0.02, 0.02, 0.82, 1]
-
-
-def test_q_values_leave_out_what_is_not_tested():
-    p = np.array([0.01, np.nan, 0.04, 0.03, np.nan, 0.5])
-    expected = [0.04, np.nan, 0.16 / 3, 0.16 / 3, np.nan, 0.5]
-    np.testing.assert_allclose(tails.q_values(p), expected)
-    assert np.isnan(tails.q_values(np.full(3, np.nan))).all()
 
 
 @pytest.mark.parametrize("grouped", [False, True])

@@ -166,3 +166,15 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
             assert whole == pytest.approx(scores.r2(truth, guess)[0], abs=1e-12)
     # 95% is said; of so few blocks a little less is held
     assert 0.87 <= held / 300 <= 0.975
+
+
+def test_scores_known_answers():
+    truth = np.array([[0.0, 10.0], [2.0, 10.0], [4.0, 10.0]])
+    guess = np.array([[0.0, 9.0], [2.0, 9.0], [1.0, 9.0]])
+    found = scores.r2(truth, guess)
+    assert found[0] == pytest.approx(1 - 9 / 8)
+    assert np.isnan(found[1])
+    lon_lat = np.array([[179.0, 0.0], [0.0, 80.0]])
+    predicted = np.array([[181.0, 0.0], [0.0, 95.0]])
+    np.testing.assert_allclose(scores.on_the_globe(predicted), [[-179, 0], [0, 90]])
+    np.testing.assert_allclose(scores.error_km(lon_lat, predicted), [222.4, 1111.9], atol=0.1)
