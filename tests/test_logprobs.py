@@ -19,6 +19,11 @@ def _key(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
 
 
+@pytest.fixture
+def _hurried(monkeypatch):
+    monkeypatch.setattr(patience, "BACK_OFF", 0.002)
+
+
 _random = np.random.default_rng(0)
 _peaked = np.exp(-((np.arange(100) / 10 - 6.4) ** 2)) + 0.002 * _random.random(100)
 SPOKEN = {f"{r / 10:.1f}": 0.9 * p / _peaked.sum() for r, p in enumerate(_peaked)}
