@@ -134,8 +134,8 @@ def one(way: str, n: int, count: int, share: float, seed: int = 0) -> None:
     """
     warnings.simplefilter("ignore")
     run = globals()[way]
-    few, small = world(200, seed)
-    run(features_of(few, 2, min(1.0, 20 * share), seed), small, few)
+    few, small = world(2_000, seed)  # enough for what is sparse to be taken for sparse
+    run(features_of(few, 2, share, seed), small, few)
     places, graph = world(n, seed)
     features = features_of(places, count, share, seed)
     Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
@@ -143,7 +143,7 @@ def one(way: str, n: int, count: int, share: float, seed: int = 0) -> None:
     start = time.perf_counter()
     drawn = run(features, graph, places)
     seconds = time.perf_counter() - start
-    print(json.dumps({"seconds": seconds, "mib": memory("VmHWM") - before, "drawn": drawn or 0}))
+    print(json.dumps({"seconds": seconds, "mib": memory("VmHWM") - before, "drawn": drawn}))
 
 
 def memory(line: str) -> float:
@@ -185,11 +185,11 @@ def compare(quick: bool = False) -> None:
             took = first if way == "ours" else timed(way, n, number, share, count)
             total = took["seconds"] * count / number
             part = "" if number == count else f" ({number} of them)"
-            drawn = took["drawn"] / number
-            each = f"{took['seconds'] / took['drawn'] * 1e6:,.2f}" if drawn >= 99 else ""
+            drawn = "" if took["drawn"] is None else f"{took['drawn'] / number:,.0f}"
+            each = f"{took['seconds'] / took['drawn'] * 1e6:,.2f}" if took["drawn"] else ""
             lines.append(
                 f"| {what} | {globals()[way].__doc__.rstrip('.')}{part} | {total:,.1f} | "
-                f"{total / first['seconds']:,.2f} | {drawn:,.0f} | {each} | {took['mib']:,.0f} |"
+                f"{total / first['seconds']:,.2f} | {drawn} | {each} | {took['mib']:,.0f} |"
             )
             print(lines[-1], flush=True)
     n, count = 10_000, 512 // (16 if quick else 1)

@@ -35,9 +35,6 @@ def folder(tmp_path_factory):
     return written(tmp_path_factory.mktemp("run") / "atlas")
 
 
-# ------------------------------------------------------------------------------------- contents
-
-
 def test_figures_are_the_inputs(folder):
     data = read(folder)["overview"]
     shown = {group["heading"]: dict(group["rows"]) for group in data["figures"]}

@@ -331,7 +331,7 @@ def test_more_than_go_abreast(world, monkeypatch):
     from geointerp.spatial import shuffled
 
     _, graph = world
-    features = sparse_features(300, 137, 120, 0)
+    features = sparse_features(300, 265, 120, 0)
     how = {"permutations": 99, "within": np.zeros(300), "max_permutations": 99}
     whole = moran(features, graph, **how)
     assert (whole["permutations"] > 0).all()
@@ -383,7 +383,7 @@ def test_the_device_is_asked(world, monkeypatch):
     assert asked == ["cpu:0"]
 
 
-# ------------------------------------------------------------------------- known answers
+# ------------------------------------------------------------------- options, and by hand
 
 
 def test_an_option_that_is_not_one_is_named():

@@ -222,3 +222,20 @@ def test_log_probabilities_that_are_none(monkeypatch, value):
     answer = say("7.3", logprobs=told)
     with serving(lambda r: answer) as (url, _), pytest.raises(InputError, match=shape):
         gi.geollm.Server(url, "m").predict(pd.Series(["place 0"]))
+
+
+def test_a_token_without_text_ends_nothing():
+    """An end of text, which some servers write as "", is no way on to a rating."""
+    seven = logprobs.Step("7", {"7": np.log(0.5)}, 0.75)
+    end = logprobs.Step("", {".": np.log(0.4)}, 0.9)
+    after = logprobs.Step(".", {".": 0.0}, 1.0)
+    three = logprobs.Step("3", {"3": 0.0}, 1.0)
+    taken = {"": [seven, end, after], "7.": [three]}
+    seen = logprobs.walk(taken.__getitem__, logprobs.Spelling("", must=True), on=True)
+    assert seen.ratings[73] == pytest.approx(0.5 * 0.4)
+    assert seen.ratings.sum() == pytest.approx(0.5 * 0.4)
+    assert seen.unseen == pytest.approx(0.25 + 0.5 * 0.1)
+    told = {"content": [{"token": "", "top_logprobs": [{"token": "", "logprob": -0.1}]}]}
+    (step,) = logprobs.steps({"logprobs": told})
+    assert step.likely == {}
+    assert step.seen == pytest.approx(np.exp(-0.1))

@@ -6,13 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from libpysal.graph import Graph
-from spatial_helpers import neighbors_of, places_at, scattered
+from spatial_helpers import WHERE, far_apart, neighbors_of, places_at, places_of, scattered
 
 import geointerp as gi
 from geointerp.errors import InputError
 from geointerp.spatial import knn
-
-three = places_at([0, 1, 2, 7], [0, 1, 5, 2])
 
 
 @settings(max_examples=25)
@@ -20,22 +18,12 @@ three = places_at([0, 1, 2, 7], [0, 1, 5, 2])
     n=st.integers(6, 60),
     k=st.integers(1, 5),
     seed=st.integers(0, 10_000),
-    where=st.sampled_from(["sphere", "date line", "north pole", "south pole", "one street"]),
+    where=st.sampled_from(WHERE),
 )
 def test_knn_is_the_great_circle_order(n, k, seed, where):
-    rng = np.random.default_rng(seed)
-    lon, lat = rng.uniform(-180, 180, n), np.degrees(np.arcsin(rng.uniform(-1, 1, n)))
-    if where == "date line":
-        lon, lat = 180 - np.abs(rng.normal(0, 2, n)) * rng.choice([1, -1], n), lat / 10
-        lon = (lon + 180) % 360 - 180
-    elif where == "north pole":
-        lat = 90 - rng.uniform(0, 3, n)
-    elif where == "south pole":
-        lat = -90 + rng.uniform(0, 3, n)
-    elif where == "one street":
-        lon, lat = 12 + rng.uniform(0, 1e-3, n), 60 + rng.uniform(0, 1e-3, n)
-    found = neighbors_of(knn(places_at(lon, lat), k=k))
-    far = gi.sphere.distance_km(lon=lon[:, None], lat=lat[:, None], to_lon=lon, to_lat=lat)
+    places = places_of(where, n, seed)
+    found = neighbors_of(knn(places, k=k))
+    far = far_apart(places)
     np.fill_diagonal(far, np.inf)
     assert found.shape == (n, k)
     assert all(i not in row and len(set(row)) == k for i, row in enumerate(found.tolist()))

@@ -19,7 +19,7 @@ from endpoints import Reply, fail, say, serving
 
 import geointerp as gi
 from geointerp.errors import InputError
-from geointerp.geollm.server import asking, logprobs
+from geointerp.geollm.server import asking
 from geointerp.geollm.web import patience, replies
 from geointerp.geollm.web.journal import Journal
 
@@ -369,23 +369,6 @@ def test_without_a_journal_the_server_itself_remembers():
     asked = [one.prompt for one in log]
     assert asked[:5] == ["place 0", "place 1", "place 2", "place 3", "place 3"]
     assert asked[5:] == ["place 4"]
-
-
-def test_a_token_without_text_ends_nothing():
-    """An end of text, which some servers write as "", is no way on to a rating."""
-    seven = logprobs.Step("7", {"7": np.log(0.5)}, 0.75)
-    end = logprobs.Step("", {".": np.log(0.4)}, 0.9)
-    after = logprobs.Step(".", {".": 0.0}, 1.0)
-    three = logprobs.Step("3", {"3": 0.0}, 1.0)
-    taken = {"": [seven, end, after], "7.": [three]}
-    seen = logprobs.walk(taken.__getitem__, logprobs.Spelling("", must=True), on=True)
-    assert seen.ratings[73] == pytest.approx(0.5 * 0.4)
-    assert seen.ratings.sum() == pytest.approx(0.5 * 0.4)
-    assert seen.unseen == pytest.approx(0.25 + 0.5 * 0.1)
-    told = {"content": [{"token": "", "top_logprobs": [{"token": "", "logprob": -0.1}]}]}
-    (step,) = logprobs.steps({"logprobs": told})
-    assert step.likely == {}
-    assert step.seen == pytest.approx(np.exp(-0.1))
 
 
 @pytest.mark.usefixtures("_hurried")

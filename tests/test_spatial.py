@@ -16,7 +16,19 @@ from spatial_helpers import moran_by_hand, scattered, shuffles, sparse_features,
 
 import geointerp as gi
 from geointerp.errors import InputError
-from geointerp.spatial import knn, moran, nulls
+from geointerp.spatial import (
+    bivariate_moran,
+    correlogram,
+    extent,
+    geary,
+    getis_ord,
+    knn,
+    local_g,
+    local_moran,
+    match_regions,
+    moran,
+    nulls,
+)
 from geointerp.spatial import table as tables
 
 COLUMNS = ["I", "expected_I", "z", "p", "q", "n_active", "permutations", "reason"]
@@ -287,6 +299,30 @@ def test_every_form_of_features_gives_the_same(world):
         np.testing.assert_array_equal(table[COLUMNS[:-1]], expected[COLUMNS[:-1]], err_msg=form)
     view = moran(forms["csr_matrix"][:, [4, 2]], graph, permutations=49)
     assert view["I"].tolist() == expected["I"][[4, 2]].tolist()
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda features, places, graph: moran(features, graph, permutations=9),
+        lambda features, places, graph: moran(features, graph, within=places.index % 7),
+        lambda features, places, graph: geary(features, graph, permutations=9),
+        lambda features, places, graph: getis_ord(features, graph, permutations=9),
+        lambda features, places, graph: bivariate_moran(features, features, graph, permutations=9),
+        lambda features, places, graph: local_moran(features, graph, permutations=9),
+        lambda features, places, graph: local_g(features, graph, permutations=9),
+        lambda features, places, graph: correlogram(features, places, permutations=9),
+        lambda features, places, graph: match_regions(features, places.index % 7, permutations=9),
+        lambda features, places, graph: extent(features, places, graph),
+    ],
+)
+def test_features_are_left_as_they_are(world, of):
+    # in columns that fire everywhere they are read where they lie
+    features = np.asfortranarray(np.random.default_rng(0).uniform(1, 2, size=(300, 3)))
+    before = features.copy()
+    of(features, *world)
+    assert (features == before).all()
+    assert features.flags.writeable
 
 
 def test_a_w_gives_what_its_graph_gives():

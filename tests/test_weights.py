@@ -9,6 +9,9 @@ import geointerp as gi
 from geointerp.errors import InputError
 from geointerp.spatial import delaunay, describe, distance_band, kernel, moran
 
+three = places_at([0, 1, 2, 7], [0, 1, 5, 2])
+board = squares([0, 1, 2], [0, 1])
+
 
 def test_weights_take_a_geoseries_and_an_anndata():
     places = scattered(40)
@@ -43,12 +46,6 @@ def test_every_weight_can_be_given_to_a_statistic():
         assert moran(features, graph.transform("R")).loc["lat", "p"] < 0.01
     with pytest.raises(InputError, match="add up to 0"):
         moran(features, distance_band(places, km=0.1))
-
-
-# ------------------------------------------------------------------------------- bad input
-
-three = places_at([0, 1, 2, 7], [0, 1, 5, 2])
-board = squares([0, 1, 2], [0, 1])
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ class Shuffled:
     ----------
     packed : Packed
     mine : ndarray of intp, shape (F,)
-        Which of the packed features.
+        Which of the packed features, rising.
     neighbors : Neighbors
     """
 

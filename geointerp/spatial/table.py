@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 Features: TypeAlias = "AnnData | pd.DataFrame | NDArray | sparse.spmatrix | sparse.sparray"
 
 BLOCK_ENTRIES = 6_400_000
-"""Columns are worked on in blocks of at most so many numbers (about 230 MB).
+"""Columns are worked on in blocks of at most so many numbers, 30 to 50 bytes each.
 
-Of 100,000 places that is 64; the values of fewer are soon too short a line to be worth fetching.
+Of 100,000 places that is 64 columns; the values of fewer are too short a line to be worth fetching.
 """
 
 
@@ -127,7 +127,10 @@ def firing(table: Table) -> Table:
 
 
 def columns(matrix: Any) -> Iterator[list[tuple[NDArray[np.intp], NDArray[np.float64]]]]:
-    """Rows and values of the nonzero entries of each column, in blocks of bounded memory."""
+    """Rows and values of the nonzero entries of each column, in blocks of bounded memory.
+
+    They may be the caller's own array, and are not to be written to.
+    """
     n, width = matrix.shape
     start = 0
     while start < width:
@@ -143,8 +146,9 @@ def columns(matrix: Any) -> Iterator[list[tuple[NDArray[np.intp], NDArray[np.flo
 
 
 def _nonzero(block: NDArray[np.float64]) -> list[tuple[NDArray[np.intp], NDArray[np.float64]]]:
-    """Rows and values of the features that are the rows of a block; all are not copied."""
+    """Rows and values of a block of features; of those that fire everywhere it is no copy."""
     everywhere = np.arange(block.shape[1])
+    everywhere.flags.writeable = block.flags.writeable = False
     active = (np.flatnonzero(values) for values in block)
     return [
         (everywhere, values) if len(rows) == len(everywhere) else (rows, values[rows])

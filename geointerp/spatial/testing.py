@@ -78,7 +78,7 @@ def over_columns(
         kept = [j for j in range(start, stop) if reasons[j] is None]
         if kept:
             packed, sample = pack([block[j - start] for j in kept], statistic, neighbors, null)
-            del block  # its memory is for what is shuffled
+            block = []  # its memory is for what is shuffled
             value[kept] = packed.value
             moments, curve = None, np.full(len(kept), np.nan)
             if known is not None:
@@ -89,7 +89,8 @@ def over_columns(
             tested = np.array(kept)[enough]
             if len(tested):
                 some = None if moments is None else moments.only(enough)
-                found = infer(packed.only(enough), neighbors, null, some, curve[enough], chosen)
+                packed = packed.only(enough)
+                found = infer(packed, neighbors, null, some, curve[enough], chosen)
                 expected[tested], z[tested], p[tested], permutations[tested] = found
             del packed  # and for the next block
     for j in range(width):
