@@ -221,8 +221,9 @@ Made by benchmarks/spatial.py, which says what is compared.
 
 {os.cpu_count()} × {cpu}; {packages}.
 Times are of all features; those of a peer that was timed on some are multiplied. Permutations are
-those on which p rests, in the mean of all features: none where the curve holds, 999 or 9,999 else.
-µs is the time for one feature and one of them, all that is done besides included.
+those on which p rests, in the mean of all features: none where the curve holds, 999 or 9,999 else;
+empty where there is no test. µs is the time for one feature and one of them, all that is done
+besides included.
 
 | | way | seconds | times as long as ours | permutations | µs | MiB above before |
 |---|---|--:|--:|--:|--:|--:|
